@@ -1,0 +1,114 @@
+"""FHIR instants, dateTimes and dates, HTTP dates: text to aware UTC values, cut at milliseconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+_DATE_TIME = re.compile(
+    r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
+    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
+    r"(?P<zone>Z|[+-]\d\d:?\d\d)?)?)?)?",
+    re.ASCII,
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _zone_offset(zone: str | None) -> timedelta:
+    if zone is None or zone == "Z":
+        return timedelta()
+    sign = -1 if zone[0] == "-" else 1
+    return sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+
+
+def parse_date_time(text: str) -> datetime:
+    """Parse a FHIR date, dateTime or instant to the first moment it names.
+
+    Missing parts are the earliest ones, a missing offset counts as UTC, fractions of any length are cut (never rounded)
+    at milliseconds, second 60 becomes 59.999.
+
+    Returns
+    -------
+    datetime
+        Aware, UTC, whole milliseconds.
+
+    Raises
+    ------
+    ValueError
+        If `text` has another form, or lies outside the years 1 to 9999 in UTC.
+
+    References
+    ----------
+    FHIR STU3, "Data types": date, dateTime, instant.
+    """
+    match = _DATE_TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no FHIR date, dateTime or instant")
+    part = {name: int(value) for name, value in match.groupdict().items() if value and name not in ("fraction", "zone")}
+    fraction = int((match["fraction"] or "").ljust(3, "0")[:3])
+    second = part.get("second", 0)
+    if second == 60:
+        second, fraction = 59, 999
+    local = datetime(
+        part["year"], part.get("month", 1), part.get("day", 1),
+        part.get("hour", 0), part.get("minute", 0), second, fraction * 1000, tzinfo=UTC,
+    )  # fmt: skip
+    try:
+        return local - _zone_offset(match["zone"])
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside the years 1 to 9999 in UTC") from None
+
+
+def parse_date(text: str) -> date:
+    """Parse a FHIR date or dateTime to the first day that the text names, without any shift of zone.
+
+    Raises
+    ------
+    ValueError
+        If `text` has another form.
+    """
+    match = _DATE_TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no FHIR date or dateTime")
+    return date(int(match["year"]), int(match["month"] or 1), int(match["day"] or 1))
+
+
+def parse_http_date(text: str) -> datetime | None:
+    """Parse an HTTP date (`Date`, `Retry-After`) in any of its three forms; None when it is none of them.
+
+    References
+    ----------
+    RFC 9110, section 5.6.7.
+    """
+    try:
+        moment = parsedate_to_datetime(text.strip()[:64])
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def format_instant(moment: datetime) -> str:
+    """Write an aware datetime as a FHIR instant in UTC with milliseconds, such as `2016-04-01T02:52:32.000Z`.
+
+    References
+    ----------
+    S4S imaging page: `lastCheck` is a FHIR instant; a `+` in an offset would need escaping in a URL, `Z` does not.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def to_millis(moment: datetime) -> int:
+    """Return whole milliseconds since 1970-01-01 UTC, cut."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def from_millis(millis: int) -> datetime:
+    """Return the aware UTC datetime of milliseconds since 1970-01-01 UTC."""
+    return EPOCH + timedelta(milliseconds=millis)
+
+
+def utc_now() -> datetime:
+    """Return this machine's clock, aware, UTC, cut at milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
