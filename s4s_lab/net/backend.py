@@ -1,0 +1,123 @@
+"""Connections that keep to an attempt's limits and refuse addresses nobody should be led to."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore2
+
+from s4s_lab.errors import OriginRefused
+from s4s_lab.net.allowance import Allowance
+
+
+def _now(timeout: float | None) -> float | None:
+    return timeout.now() if isinstance(timeout, Allowance) else timeout
+
+
+class WatchedStream(httpcore2.NetworkStream):
+    """A connection whose every operation asks its attempt how much time is left.
+
+    Parameters
+    ----------
+    inner : httpcore2.NetworkStream
+        What does the work.
+    """
+
+    def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what has come, `max_bytes` at most."""
+        if not isinstance(timeout, Allowance):
+            return self._inner.read(max_bytes, timeout)
+        attempt = timeout.attempt
+        started = attempt.clock()
+        data = self._inner.read(max_bytes, timeout.now())
+        attempt.received(len(data), attempt.clock() - started)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all of `buffer`."""
+        self._inner.write(buffer, _now(timeout))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        """Go on encrypted."""
+        return WatchedStream(self._inner.start_tls(ssl_context, server_hostname, _now(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what the connection knows of itself."""
+        return self._inner.get_extra_info(info)
+
+
+def leads_astray(address: str) -> bool:
+    """Say whether an IP address is one that no server of records or images has.
+
+    Link-local ones are where clouds keep a machine's credentials (169.254.169.254); `0.0.0.0` is this machine under
+    another name.
+    """
+    ip = ipaddress.ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_link_local or ip.is_unspecified or ip.is_multicast
+
+
+class GuardedBackend(httpcore2.NetworkBackend):
+    """Resolves names itself, so that the address that was checked is the one that is connected to.
+
+    Parameters
+    ----------
+    trusted : frozenset of str
+        Origins that the user connected to: any address of theirs is right.
+    """
+
+    def __init__(self, trusted: frozenset[str]) -> None:
+        self._plain = httpcore2.SyncBackend()
+        self._trusted = {(parts.hostname, parts.port) for parts in map(urlsplit, trusted)}
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Connect to the first of a host's addresses that answers.
+
+        Raises
+        ------
+        OriginRefused
+            If the host leads to addresses that no server has.
+        """
+        failure: Exception = httpcore2.ConnectError("the name has no address")
+        for address in self._addresses(host, port):
+            try:
+                stream = self._plain.connect_tcp(address, port, _now(timeout), local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+            else:
+                return WatchedStream(stream)
+        raise failure
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise httpcore2.ConnectError("the name is not known") from None
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if (host.rstrip("."), port) in self._trusted:
+            return addresses
+        usable = [address for address in addresses if not leads_astray(address)]
+        if addresses and not usable:
+            raise OriginRefused(f"{host} leads to {addresses[0]}, an address that no server of records or images has.")
+        return usable
