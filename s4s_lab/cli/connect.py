@@ -1,0 +1,120 @@
+"""`s4s connect`: a standalone launch that ends with a grant in the dataset."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from s4s_lab.cli.options import DatasetFolder, JsonOutput
+from s4s_lab.cli.output import command, emit, note, say
+from s4s_lab.connection import PendingLaunch, prepare_launch
+from s4s_lab.errors import S4SError, UsageError
+from s4s_lab.lake import open_dataset
+from s4s_lab.values import DEMO_REDIRECT_URI, S4S_SCOPE, Registration, Secret
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command(
+        "connect",
+        help="Connect a participant: print the address to open, wait for their answer, keep the grant.",
+        epilog="Example: s4s connect https://ehr.example/fhir --dataset study --client-id s4s "
+        "--client-secret-file secret.txt",
+    )(command(run))
+
+
+def run(
+    fhir_url: Annotated[str, typer.Argument(metavar="FHIR_URL", help="The server's FHIR base URL.")],
+    dataset: DatasetFolder,
+    client_id: Annotated[
+        str | None, typer.Option(help="As registered; without it the app registers itself where the server allows.")
+    ] = None,
+    client_secret_file: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="A file that holds the client secret; else S4S_CLIENT_SECRET is used."),
+    ] = None,
+    redirect_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, metavar="N", help="Return to http://127.0.0.1:N/callback.")
+    ] = None,
+    scope: Annotated[str, typer.Option(help="What to ask for.")] = S4S_SCOPE,
+    participant: Annotated[
+        str | None, typer.Option(metavar="ID", help="The study's own pseudonym for this person.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Another host that may be sent the token.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, metavar="S", help="How long to wait for the answer.")] = 300.0,
+    print_url: Annotated[
+        bool, typer.Option("--print-url", help="Print the address alone on the first line; open no browser.")
+    ] = False,
+    json_output: JsonOutput = False,
+) -> None:
+    """Connect one participant."""
+    data = open_dataset(dataset)
+    redirect_uri = DEMO_REDIRECT_URI if redirect_port is None else f"http://127.0.0.1:{redirect_port}/callback"
+    pending = prepare_launch(
+        fhir_url,
+        _registration(client_id, client_secret_file, redirect_uri, scope),
+        redirect_uri=redirect_uri,
+        participant_id=participant,
+        allowed_origins=frozenset(allow or ()),
+    )
+    with pending:
+        _present(pending, print_url=print_url, json_output=json_output)
+        link = pending.wait(timeout)
+    record = data.connection(link.fhir_url, link.patient_id, participant)
+    link = link.kept_at(record.grants_path)
+    if json_output:
+        emit({"outcome": "done", "fhir_url": link.fhir_url, "patient_id": link.patient_id, "scope": link.scope})
+    else:
+        say(f"Connected: {link!r}")
+        say(f"Next: s4s pull --dataset {dataset}")
+
+
+def _registration(
+    client_id: str | None, secret_file: Path | None, redirect_uri: str, scope: str
+) -> Registration | None:
+    secret = os.environ.get("S4S_CLIENT_SECRET")
+    if secret_file is not None:
+        try:
+            secret = secret_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise UsageError(f"The client secret cannot be read from {secret_file}.") from None
+    if client_id is None:
+        if secret_file is not None:
+            raise UsageError("There is a client secret but no client id.", hint="Give --client-id.")
+        return None
+    return Registration(client_id, Secret(secret) if secret else None, redirect_uri, scope)
+
+
+def _present(pending: PendingLaunch, *, print_url: bool, json_output: bool) -> None:
+    """Show the address, open a browser where a person sits in front of one, take a pasted answer on stdin."""
+    if print_url:
+        say(pending.authorize_url)
+        sys.stdout.flush()
+    else:
+        tell = note if json_output else say
+        tell("Open this address in a browser and answer the consent page:")
+        tell(pending.authorize_url)
+        tell("If the browser cannot come back here, paste the address it ended on:")
+        if sys.stdin.isatty():
+            webbrowser.open(pending.authorize_url)
+    threading.Thread(target=_take_pasted, args=(pending,), daemon=True).start()
+
+
+def _take_pasted(pending: PendingLaunch) -> None:
+    for line in sys.stdin:
+        if not line.strip():
+            continue
+        try:
+            pending.answer(line.strip())
+        except S4SError as error:
+            note(f"s4s: {error}")
+        else:
+            return

@@ -1,0 +1,81 @@
+"""Running a verb over the connections of a dataset: each has its own outcome, the gravest is the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, WAITING, exit_code, gravest, note
+from s4s_lab.connection import Connection, reopen
+from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
+from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
+
+Report = dict[str, Any]
+_OUTCOME = {DONE: "done", WAITING: "waiting", FAILED: "failed", CONNECT_AGAIN: "failed"}
+
+
+def opened(dataset: Path) -> Dataset:
+    """Open a dataset that has to be there already."""
+    return open_dataset(dataset, create=False)
+
+
+def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
+    """Return the dataset's connections, or one patient's.
+
+    Raises
+    ------
+    NotInDataset
+        If there are none.
+    """
+    records = [record for record in data.connections() if patient is None or record.patient_id == patient]
+    if not records:
+        who = "no connection" if patient is None else "no connection of this patient"
+        raise NotInDataset(f"The dataset has {who}.", hint="Connect first: s4s connect FHIR_URL --dataset DIR.")
+    return records
+
+
+def each(
+    records: list[ConnectionRecord], verb: Callable[[Connection, ConnectionRecord], tuple[int, Report]]
+) -> tuple[int, list[Report]]:
+    """Run `verb` over connections; an error of one becomes its report and stops no other.
+
+    Parameters
+    ----------
+    records : list of ConnectionRecord
+        Which connections.
+    verb : callable
+        Takes the reopened connection and its record; gives an exit code and a report.
+
+    Returns
+    -------
+    tuple of int and list of dict
+        The gravest exit code, and one report a connection.
+    """
+    codes, reports = [], []
+    for record in records:
+        try:
+            code, report = verb(_reopened(record), record)
+        except S4SError as error:
+            code = exit_code(error)
+            note(f"s4s: {error}")
+            report = {
+                "fhir_url": record.fhir_url,
+                "patient_id": record.patient_id,
+                "outcome": _OUTCOME.get(code, "failed"),
+                "error": str(error),
+            }
+        codes.append(code)
+        reports.append(report)
+    return gravest(codes), reports
+
+
+def _reopened(record: ConnectionRecord) -> Connection:
+    if not record.grants_path.exists():
+        raise GrantExpired("The dataset keeps no grant for this connection.")
+    return reopen(record.grants_path)
+
+
+def outcome(code: int) -> str:
+    """Return the word that reports use for an exit code."""
+    return _OUTCOME.get(code, "failed")

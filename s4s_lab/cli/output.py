@@ -1,0 +1,121 @@
+"""What commands say: one JSON object on stdout with `--json`, else tables and sentences; errors as one sentence."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from s4s_lab.errors import GrantExpired, NotADataset, S4SError, S4SWarning, UsageError, Waiting
+
+DONE, FAILED, USAGE, WAITING, CONNECT_AGAIN = 0, 1, 2, 3, 4
+# Over several connections the gravest counts: a failure before a grant to renew before a wait.
+_GRAVITY = (FAILED, CONNECT_AGAIN, WAITING, DONE)
+P = ParamSpec("P")
+
+
+def exit_code(error: S4SError) -> int:
+    """Return the exit code that tells a calling program what kind of no an error is."""
+    if isinstance(error, UsageError | NotADataset):
+        return USAGE
+    if isinstance(error, Waiting):
+        return WAITING
+    return CONNECT_AGAIN if isinstance(error, GrantExpired) else FAILED
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """Return the gravest of several exit codes."""
+    return min(codes, key=_GRAVITY.index, default=DONE)
+
+
+def say(text: str = "") -> None:
+    """Write a line for a person to stdout."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Write a line to stderr, beside whatever stdout carries."""
+    typer.echo(text, err=True)
+
+
+def emit(content: object) -> None:
+    """Write one JSON object to stdout."""
+    typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+
+
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table to stdout; numbers to the right, nothing shortened when stdout is no terminal.
+
+    Parameters
+    ----------
+    title : str
+        Above the table.
+    columns : sequence of str
+        The headings.
+    rows : iterable of sequence
+        One cell a column.
+    """
+    listed = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for number, name in enumerate(columns):
+        numeric = any(isinstance(row[number], int | float) for row in listed)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        table.add_row(*["" if cell is None else str(cell) for cell in row])
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+
+
+def show_mapping(title: str, content: Mapping[str, object]) -> None:
+    """Write names and values below a title."""
+    show(title, ["", ""], content.items())
+
+
+def command(function: Callable[P, int | None]) -> Callable[P, None]:
+    """Make a function a command: errors become one sentence and an exit code, warnings become notes.
+
+    Parameters
+    ----------
+    function : callable
+        Returns the exit code, None for 0. Its parameter `json_output`, where it has one, says whether the error is
+        told as JSON on stdout too.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", S4SWarning)
+            warnings.showwarning = _note_warning
+            code = _guarded(function, *args, **kwargs)
+        raise typer.Exit(code)
+
+    return run
+
+
+def _guarded(function: Callable[P, int | None], *args: P.args, **kwargs: P.kwargs) -> int:
+    try:
+        return function(*args, **kwargs) or DONE
+    except S4SError as error:
+        code, text = exit_code(error), str(error)
+    except KeyboardInterrupt:
+        code, text = 130, "Interrupted; what had arrived whole is kept."
+    except BrokenPipeError:
+        return DONE
+    except OSError as error:
+        code, text = FAILED, f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    note(f"s4s: {text}")
+    if kwargs.get("json_output"):
+        emit({"outcome": "waiting" if code == WAITING else "failed", "error": text})
+    return code
+
+
+def _note_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, S4SWarning):
+        note(f"note: {message}")

@@ -1,0 +1,61 @@
+"""`s4s pull`: bring the record of every connection up to date."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import typer
+
+from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
+from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient
+from s4s_lab.cli.output import DONE, FAILED, WAITING, command, emit, say, show
+from s4s_lab.connection import Connection
+from s4s_lab.lake import ConnectionRecord
+from s4s_lab.sync import PullReport, pull
+from s4s_lab.sync.pulling import PullMode
+
+CODES = {"done": DONE, "waiting": WAITING, "failed": FAILED}
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command(
+        "pull",
+        help="Pull the record of each connection: first pull, update, or broad pull when one is due.",
+        epilog="Example: s4s pull --dataset study --mode broad",
+    )(command(run))
+
+
+def run(
+    dataset: DatasetFolder,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="auto, first, update or broad.")] = "auto",
+    patient: Patient = None,
+    types: Annotated[
+        str | None, typer.Option(metavar="TYPE,…", help="Only these resource types, separated by commas.")
+    ] = None,
+    max_wait: MaxWait = 1800.0,
+    json_output: JsonOutput = False,
+) -> int:
+    """Pull each connection."""
+    data = opened(dataset)
+    wanted = None if types is None else [name.strip() for name in types.split(",") if name.strip()]
+
+    def verb(link: Connection, _: ConnectionRecord) -> tuple[int, Report]:
+        report = pull(link, data, mode=cast("PullMode", mode), types=wanted, max_wait_s=max_wait)
+        if not json_output:
+            show_pull(report)
+        return CODES[report.outcome], report.to_json()
+
+    code, reports = each(chosen(data, patient), verb)
+    if json_output:
+        emit({"outcome": outcome(code), "connections": reports})
+    return code
+
+
+def show_pull(report: PullReport, title: str | None = None) -> None:
+    """Write a pull's report as a table with its notes."""
+    table = report.table()
+    show(title or f"Pull of patient {report.patient_id} at {report.fhir_url}: {report.outcome}",
+         ["type", *table.columns], [[name, *row] for name, row in zip(table.index, table.to_numpy(), strict=True)])  # fmt: skip
+    for text in report.warnings:
+        say(f"  note: {text}")

@@ -1,0 +1,54 @@
+"""`s4s sandbox`: run the reference server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from s4s_lab import sandbox
+from s4s_lab.cli.output import command
+from s4s_lab.values import DEMO_REDIRECT_URI
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command(
+        "sandbox",
+        help="Run the reference S4S server: SMART authorization, STU3 FHIR, WADO-RS.",
+        epilog="Example: s4s sandbox --port 8080 --dicom ~/studies --ready-file ready.json",
+    )(command(run))
+
+
+def run(
+    host: Annotated[str, typer.Option(help="The address to listen on; anything but loopback shows it to others.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 0,
+    profile: Annotated[str, typer.Option(help="Whose behaviour to show.")] = "s4s",
+    seed: Annotated[int, typer.Option(help="Makes the synthetic people, claims and images.")] = 20,
+    fhir: Annotated[Path | None, typer.Option(metavar="DIR", help="Serve the FHIR JSON files below this folder.")] = (
+        None
+    ),
+    dicom: Annotated[Path | None, typer.Option(metavar="DIR", help="Serve the DICOM files below this folder.")] = None,
+    link: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='JSON: {"DICOM PatientID": "FHIR Patient id"}.')
+    ] = None,
+    redirect_uri: Annotated[str, typer.Option(help="Where the demo registration returns to.")] = DEMO_REDIRECT_URI,
+    ready_file: Annotated[
+        Path | None, typer.Option(metavar="F", help="Written when the server answers: its URLs and a registration.")
+    ] = None,
+) -> None:
+    """Serve until interrupted."""
+    sandbox.serve(
+        host=host,
+        port=port,
+        profile=profile,
+        seed=seed,
+        fhir=fhir,
+        dicom=dicom,
+        link=link,
+        redirect_uri=redirect_uri,
+        ready_file=ready_file,
+    )

@@ -1,0 +1,55 @@
+"""`s4s tables`: what the dataset holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from s4s_lab.cli.connections import opened
+from s4s_lab.cli.options import DatasetFolder, JsonOutput
+from s4s_lab.cli.output import command, emit, say, show
+from s4s_lab.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command(
+        "tables",
+        help="List the tables with row counts and versions; with NAME print the head of one.",
+        epilog="Example: s4s tables --dataset study imaging_study",
+    )(command(run))
+
+
+def run(
+    dataset: DatasetFolder,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which table.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="V", help="As it was: a version, a date or an instant.")
+    ] = None,
+    path: Annotated[bool, typer.Option("--path", help="Print the Delta table's path, for any engine.")] = False,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of NAME to print.")] = 10,
+    json_output: JsonOutput = False,
+) -> None:
+    """List the tables, or show one."""
+    data = opened(dataset)
+    if name is None:
+        if path or as_of is not None:
+            raise UsageError("--path and --as-of need the name of a table.")
+        _list(data.tables().to_pylist(), json_output=json_output)
+    elif path:
+        say(str(data.path(name)))
+    else:
+        version = int(as_of) if as_of is not None and as_of.isdigit() and len(as_of) != 4 else as_of
+        frame = data.table(name, as_of=version)
+        if json_output:
+            emit({name: {"rows": len(frame), "path": str(data.path(name)), "columns": list(frame.columns)}})
+        else:
+            show(f"{name}: {len(frame)} rows", list(frame.columns), frame.head(rows).astype(object).to_numpy().tolist())
+
+
+def _list(tables: list[dict[str, Any]], *, json_output: bool) -> None:
+    if json_output:
+        emit({row["name"]: {"rows": row["rows"], "version": row["version"], "path": row["path"]} for row in tables})
+    else:
+        show("Tables", ["name", "rows", "version"], [[row["name"], row["rows"], row["version"]] for row in tables])

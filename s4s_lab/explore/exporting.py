@@ -1,0 +1,209 @@
+"""export: plain files for analysts, with a data dictionary and checksums."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s4s_lab.errors import UsageError
+from s4s_lab.values.instants import format_instant
+
+if TYPE_CHECKING:
+    from s4s_lab.lake import Dataset
+
+Format = Literal["parquet", "csv", "ndjson"]
+# Spreadsheets run text that begins so as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def export(
+    data: Dataset, out: str | Path, *, tables: Sequence[str] | None = None, format: Format = "parquet"  # noqa: A002 - the word users know
+) -> pd.DataFrame:
+    """Write tables as plain files into a folder, with `data_dictionary.csv`, `citation.json` and `SHA256SUMS`.
+
+    All tables are read at one version of the dataset. Each file is written beside its name and moved, so that an
+    interrupted export leaves no half file. Parquet keeps every type and each column's description; CSV and NDJSON write
+    instants in UTC, decimals digit by digit, lists as JSON; CSV guards text that a spreadsheet would run as a formula.
+
+    Parameters
+    ----------
+    data : Dataset
+        What to export.
+    out : path
+        The folder; made when missing. Files of earlier exports with the same names are replaced.
+    tables : sequence of str, optional
+        Which tables; all when None.
+    format : {"parquet", "csv", "ndjson"}
+        The files' format.
+
+    Returns
+    -------
+    DataFrame
+        One row a file: table, rows, path, sha256.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown.
+    NotInDataset
+        If there is no such table.
+    """
+    _writer(format)
+    folder = Path(out)
+    names = list(tables) if tables is not None else data.tables().column("name").to_pylist()
+    version = data.log.version
+    contents = {name: data.arrow(name, as_of=None if version < 0 else version) for name in names}
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = []
+    for name, table in contents.items():
+        target = folder / f"{name}.{format}"
+        save_table(table, target, format)
+        written.append((name, table.num_rows, str(target), _sha256(target)))
+    dictionary = [row for name in names for row in _dictionary(name, data)]
+    _write(folder / "data_dictionary.csv", lambda handle: _write_csv(pa.Table.from_pylist(dictionary), handle))
+    _write(folder / "citation.json", lambda handle: handle.write(_citation(data)))
+    sums = [*(Path(path) for _, _, path, _ in written), folder / "data_dictionary.csv", folder / "citation.json"]
+    lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in sums)
+    _write(folder / "SHA256SUMS", lambda handle: handle.write(lines.encode()))
+    return pd.DataFrame(written, columns=["table", "rows", "path", "sha256"])
+
+
+def save_table(table: pa.Table, target: Path, kind: str) -> None:
+    """Write one table to a file of mode 0600: beside it first, then moved into place.
+
+    Parameters
+    ----------
+    table : Table
+        What to write.
+    target : Path
+        Where to.
+    kind : str
+        `parquet`, `csv` or `ndjson`.
+
+    Raises
+    ------
+    UsageError
+        If the kind is unknown.
+    """
+    write = _writer(kind)
+    _write(target, lambda handle: write(table, handle))
+
+
+def write_table(table: pa.Table, handle: IO[bytes], kind: str) -> None:
+    """Write one table into an open binary file.
+
+    Raises
+    ------
+    UsageError
+        If the kind is none of `parquet`, `csv`, `ndjson`.
+    """
+    _writer(kind)(table, handle)
+
+
+def _writer(kind: str) -> Callable[[pa.Table, IO[bytes]], None]:
+    if kind not in _WRITERS:
+        raise UsageError(f"{kind!r} is no format to write.", hint=f"Choose from: {', '.join(_WRITERS)}.")
+    return _WRITERS[kind]
+
+
+def _citation(data: Dataset) -> bytes:
+    return (json.dumps({"citation": data.citation()}, indent=2) + "\n").encode()
+
+
+def _dictionary(name: str, data: Dataset) -> list[dict[str, Any]]:
+    return [{"table": name, **row} for row in data.dictionary(name).astype(object).to_dict("records")]
+
+
+def _write(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    part = target.with_name(f".part-{target.name}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+            fill(handle)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _write_parquet(table: pa.Table, handle: IO[bytes]) -> None:
+    pq.write_table(table, handle, compression="zstd")
+
+
+def _write_csv(table: pa.Table, handle: IO[bytes]) -> None:
+    lines = _Lines(handle)
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(table.column_names)
+    for row in _rows(table):
+        writer.writerow([_cell(value) for value in row.values()])
+
+
+def _write_ndjson(table: pa.Table, handle: IO[bytes]) -> None:
+    for row in _rows(table):
+        text = json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False)
+        handle.write(text.encode() + b"\n")
+
+
+def _rows(table: pa.Table) -> Iterable[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=10_000):
+        yield from batch.to_pylist()
+
+
+class _Lines:
+    """Text lines into a binary file, for csv.writer."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._handle = handle
+
+    def write(self, text: str) -> int:
+        return self._handle.write(text.encode())
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON can hold it without losing a digit."""
+    if isinstance(value, datetime):
+        return format_instant(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    return value
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    plain = _plain(value)
+    if isinstance(plain, list | dict):
+        return json.dumps(plain, ensure_ascii=False)
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    text = str(plain)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("+-").replace(".", "", 1).isdigit() and text.isascii()
+
+
+_WRITERS: dict[str, Callable[[pa.Table, IO[bytes]], None]] = {
+    "parquet": _write_parquet,
+    "csv": _write_csv,
+    "ndjson": _write_ndjson,
+}

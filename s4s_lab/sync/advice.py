@@ -1,0 +1,69 @@
+"""What the ledger remembers of earlier runs. It is advice: without it a pull takes the cautious default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from s4s_lab.sync.reports import Filter, Mode
+from s4s_lab.sync.watermark import OVERLAP
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What is known of one resource type of one connection.
+
+    Parameters
+    ----------
+    last_mode : str or None
+        The mode of the last run that was done.
+    filter : str
+        How the server was last seen to treat `_lastUpdated`.
+    next_broad : datetime or None
+        When a broad pull is due; None: not known, so it is due now.
+    interval : timedelta or None
+        The interval that the last broad pull set.
+    overlap : timedelta
+        How far before lastCheck an update asks.
+    not_before : datetime or None
+        A wait that the server asked for and no later run has ended.
+    """
+
+    last_mode: Mode | None = None
+    filter: Filter = "unknown"
+    next_broad: datetime | None = None
+    interval: timedelta | None = None
+    overlap: timedelta = OVERLAP
+    not_before: datetime | None = None
+
+    def broad_is_due(self, now: datetime) -> bool:
+        """Say whether updates are not to be relied on, or have been for long enough."""
+        return self.filter in ("ignored", "empty", "broken") or self.next_broad is None or self.next_broad <= now
+
+
+def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice:
+    """Read the advice for one resource type out of a connection's ledger rows.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Ledger rows of one connection, in any order.
+    resource_type : str
+        Which type.
+    """
+    mine = sorted((row for row in rows if row["resource_type"] == resource_type), key=lambda row: row["started_at"])
+    done = [row for row in mine if row["outcome"] == "done"]
+    if not mine:
+        return Advice()
+    broad = next((row for row in reversed(done) if row["mode"] in ("first", "broad") and row["next_broad"]), None)
+    last = done[-1] if done else None
+    return Advice(
+        last_mode=last["mode"] if last else None,
+        filter=last["filter"] if last else "unknown",
+        next_broad=broad["next_broad"] if broad else None,
+        interval=broad["next_broad"] - broad["started_at"] if broad else None,
+        overlap=max(OVERLAP, timedelta(seconds=max((row["overlap_s"] or 0 for row in done), default=0))),
+        not_before=mine[-1]["not_before"] if mine[-1]["outcome"] == "waiting" else None,
+    )

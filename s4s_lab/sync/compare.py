@@ -1,0 +1,154 @@
+"""What a pull brought against what the log holds: new, changed, unchanged, returned, absent. Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from s4s_lab.fhir import Entry, study_uid_of
+from s4s_lab.lake import CurrentVersion
+from s4s_lab.values.instants import parse_date_time
+
+_CANONICAL = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True)
+class Received:
+    """One resource as a pull brought it, with what identifies it and its content.
+
+    Parameters
+    ----------
+    resource_id : str
+        The server's id; a study without one is known by its Study Instance UID.
+    version_id : str or None
+        `meta.versionId`.
+    last_updated : datetime or None
+        `meta.lastUpdated` when it can be read: it may be absent, constant or false.
+    content_hash : str
+        sha256 of the canonical JSON without `meta.versionId` and `meta.lastUpdated`.
+    raw : str
+        The resource's JSON exactly as received.
+    resource : dict
+        The same, decoded.
+    """
+
+    resource_id: str
+    version_id: str | None
+    last_updated: datetime | None
+    content_hash: str
+    raw: str
+    resource: dict[str, Any] = field(repr=False)
+
+
+def content_hash(resource: Mapping[str, Any]) -> str:
+    """Return the sha256 of a resource's content: equal for versions that differ in their stamps only."""
+    content = dict(resource)
+    meta = content.get("meta")
+    if isinstance(meta, dict):
+        content["meta"] = {name: value for name, value in meta.items() if name not in ("versionId", "lastUpdated")}
+    return hashlib.sha256(_CANONICAL.encode(content)).hexdigest()
+
+
+def received(entry: Entry) -> Received:
+    """Return an entry's resource with its key, stamps and content hash."""
+    resource = entry.resource
+    meta = resource.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    digest = content_hash(resource)
+    key = entry.resource_id
+    if key is None and entry.resource_type == "ImagingStudy":
+        key = study_uid_of(resource)
+    version = meta.get("versionId")
+    return Received(
+        resource_id=key or f"sha256-{digest[:16]}",
+        version_id=None if version is None else str(version),
+        last_updated=_instant(meta.get("lastUpdated")),
+        content_hash=digest,
+        raw=entry.raw.decode("utf-8"),
+        resource=resource,
+    )
+
+
+def _instant(text: object) -> datetime | None:
+    try:
+        return parse_date_time(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ids by what became of them, and the versions to append to the log."""
+
+    new: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+    unchanged: int = 0
+    stale: tuple[str, ...] = ()
+    to_append: tuple[Received, ...] = ()
+
+
+def _kind(known: CurrentVersion | None, got: Received, *, keep_newer: bool) -> str:
+    if known is None:
+        return "new"
+    if known.fell_out is not None:
+        return "returned"
+    if known.content_hash == got.content_hash:
+        return "unchanged"
+    older = known.last_updated and got.last_updated and got.last_updated < known.last_updated
+    return "stale" if keep_newer and older else "changed"
+
+
+def compare(
+    current: Mapping[str, CurrentVersion], brought: Iterable[Received], *, keep_newer: bool
+) -> Comparison:
+    """Sort what a pull brought by what the log already holds; duplicates fall away by content.
+
+    Parameters
+    ----------
+    current : mapping of str to CurrentVersion
+        The newest version of each resource in the log, by id.
+    brought : iterable of Received
+        In the order of arrival; the last version of an id that came twice counts.
+    keep_newer : bool
+        Whether a version with an older `last_updated` than the known one is left aside (`stale`): an update may be
+        answered by a replica that lags behind.
+    """
+    latest = {item.resource_id: item for item in brought}
+    ids: dict[str, list[str]] = {"new": [], "changed": [], "returned": [], "unchanged": [], "stale": []}
+    append = []
+    for key, item in latest.items():
+        kind = _kind(current.get(key), item, keep_newer=keep_newer)
+        ids[kind].append(key)
+        if kind in ("new", "changed", "returned"):
+            append.append(item)
+    return Comparison(
+        new=tuple(ids["new"]),
+        changed=tuple(ids["changed"]),
+        returned=tuple(ids["returned"]),
+        unchanged=len(ids["unchanged"]),
+        stale=tuple(ids["stale"]),
+        to_append=tuple(append),
+    )
+
+
+def absent_from(current: Mapping[str, CurrentVersion], seen: Iterable[str]) -> list[str]:
+    """Return the ids that the log holds as present and a complete broad pull did not show."""
+    shown = set(seen)
+    return [key for key, version in current.items() if version.fell_out is None and key not in shown]
+
+
+def is_mass_vanishing(absent: int, active: int) -> bool:
+    """Say whether so many records vanished at once that the server is to be doubted, not the record.
+
+    Parameters
+    ----------
+    absent, active : int
+        How many records are missing, and how many there were.
+    """
+    return absent > max(5, active // 10)

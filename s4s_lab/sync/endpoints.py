@@ -1,0 +1,95 @@
+"""The Endpoints that imaging studies refer to: brought along by a pull, looked up again by a fetch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from s4s_lab.errors import ServerError
+from s4s_lab.fhir import Entry, Gone, endpoint_references, read
+from s4s_lab.lake import ConnectionRecord, Dataset
+from s4s_lab.net import HttpClient
+from s4s_lab.sync.compare import compare, received
+from s4s_lab.sync.listing import Listing, Source
+from s4s_lab.sync.settling import as_version
+from s4s_lab.values.instants import utc_now
+
+Lookup = Callable[[str], dict[str, Any] | None]
+
+
+def endpoint_id(reference: str) -> str | None:
+    """Return the id in a reference to an Endpoint resource; None for contained ones, URLs of other things, and text."""
+    parts = reference.split("/_history/", 1)[0].split("/")
+    return parts[-1] if len(parts) >= 2 and parts[-2] == "Endpoint" and parts[-1] else None
+
+
+def keep_endpoints(
+    data: Dataset, record: ConnectionRecord, run_id: str, source: Source, listing: Listing, fhir_version: str
+) -> None:
+    """Append the Endpoints that a listing's studies refer to: those included, and those read one by one.
+
+    Parameters
+    ----------
+    data, record, run_id
+        Where they are kept, and under which run.
+    source : Source
+        Whom to ask for those that were not included.
+    listing : Listing
+        The studies. An Endpoint already in the log is asked for again only with a listing that names it anew.
+    fhir_version : str
+        `stu3` or `r4`.
+    """
+    included = [entry for entry in listing.included if entry.resource_type == "Endpoint"]
+    have = {entry.resource_id for entry in included}
+    wanted = dict.fromkeys(_referenced(item.resource for item in listing.brought))
+    missing = [key for key in wanted if key not in have]
+    entries = included + [entry for key in missing if (entry := _read(source, key)) is not None]
+    comparison = compare(data.log.current(record, "Endpoint"), map(received, entries), keep_newer=False)
+    rows = [as_version(item, "Endpoint", fhir_version) for item in comparison.to_append]
+    if rows:
+        data.log.commit(record, rows, run_id=run_id, received_at=utc_now())
+
+
+def _referenced(studies: Iterable[dict[str, Any]]) -> list[str]:
+    references = (reference for study in studies for reference in endpoint_references(study))
+    return [key for reference in references if (key := endpoint_id(reference))]
+
+
+def _read(source: Source, key: str) -> Entry | None:
+    source.tally.requests += 1
+    try:
+        answer = read(source.client, source.fhir_url, f"Endpoint/{key}")
+    except ServerError as error:
+        source.tally.warn(f"an Endpoint could not be read: {error}")
+        return None
+    if isinstance(answer, Gone):
+        source.tally.warn(f"an Endpoint that studies refer to is not there (HTTP {answer.status})")
+        return None
+    return answer
+
+
+def endpoint_lookup(data: Dataset, record: ConnectionRecord, client: HttpClient, fhir_url: str) -> Lookup:
+    """Return a lookup of Endpoint resources by reference: the log first, then the server, each reference once.
+
+    Parameters
+    ----------
+    data, record
+        Whose Endpoints.
+    client, fhir_url
+        Whom to ask for what the log does not hold.
+    """
+    known: dict[str, dict[str, Any] | None] = {
+        key: json.loads(raw) for key, raw in data.log.raw(record, "Endpoint").items()
+    }
+
+    def lookup(reference: str) -> dict[str, Any] | None:
+        key = endpoint_id(reference)
+        if key is None:
+            return None
+        if key not in known:
+            answer = read(client, fhir_url, f"Endpoint/{key}")
+            known[key] = None if isinstance(answer, Gone) else answer.resource
+        return known[key]
+
+    return lookup

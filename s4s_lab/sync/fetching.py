@@ -1,0 +1,248 @@
+"""fetch: the DICOM files of studies, from the archives their Endpoints name, into the dataset's cache."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from s4s_lab.connection import Connection
+from s4s_lab.dicom import Retrieval, StudyRequest, archive_key, retrieve_study
+from s4s_lab.errors import (
+    AccessRefused,
+    ImageError,
+    NotEverything,
+    NotInDataset,
+    NotRetrievable,
+    ServerError,
+    TruncatedAnswer,
+    UsageError,
+    Waiting,
+)
+from s4s_lab.fhir import image_addresses, study_uid_of
+from s4s_lab.lake import Dataset
+from s4s_lab.net import HttpClient, Patience, Wait
+from s4s_lab.sync.endpoints import Lookup, endpoint_lookup
+from s4s_lab.sync.progress import Progress, progress
+from s4s_lab.sync.reports import FetchReport, StudyFetch
+from s4s_lab.values.instants import utc_now
+from s4s_lab.values.uids import bare_uid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A stream that breaks is asked for again: what arrived whole is kept, so each try begins where the last one ended.
+TRIES = 3
+
+
+@dataclass(order=True)
+class _Turn:
+    """One study's place in the queue: the earliest moment first, then the order of the request."""
+
+    not_before: datetime
+    number: int
+    study: Mapping[str, Any] = field(compare=False)
+    broken: int = field(default=0, compare=False)
+    waited_s: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    link: Connection
+    data: Dataset
+    client: HttpClient
+    lookup: Lookup
+    bar: Progress
+    deadline: float
+
+
+def fetch(
+    link: Connection,
+    data: Dataset,
+    studies: pd.DataFrame | Iterable[str] | str | None = None,
+    *,
+    max_wait_s: float = 1800.0,
+) -> FetchReport:
+    """Retrieve studies by WADO-RS into the cache; resumes where an earlier fetch stopped.
+
+    Studies that are complete in the cache are not asked for. The others are asked for in turn; an archive that answers
+    "not yet" (503 with Retry-After, or no images) is left alone until the moment it named, and the other studies go on
+    meanwhile. Afterwards the table `dicom_instance` shows every file.
+
+    Parameters
+    ----------
+    link : Connection
+        The connection whose record names the studies.
+    data : Dataset
+        Where the record was pulled to, and where the images go.
+    studies : DataFrame with a column `study_uid`, iterable of str, or str, optional
+        Study Instance UIDs; all studies of the record when None.
+    max_wait_s : float
+        How long to wait, in all, while no study is ready [s]. What is still not ready then has the state `waiting`.
+
+    Returns
+    -------
+    FetchReport
+        One row a study: state, files, bytes, what went wrong.
+
+    Raises
+    ------
+    NotInDataset
+        If a study is not in this participant's record: pull first.
+    AuthorizationError
+        If the grant has ended: connect again.
+
+    References
+    ----------
+    S4S imaging page, retrieval steps 1 to 3, and "Note on 503 response status and Retry-After hints".
+    """
+    began = time.monotonic()
+    record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
+    chosen = _chosen(studies, _known_studies(data.log.raw(record, "ImagingStudy")))
+    with link.client(Patience(budget_s=max_wait_s)) as client, progress(total=len(chosen), unit="study") as bar:
+        lookup = endpoint_lookup(data, record, client, link.fhir_url)
+        job = _Fetch(link, data, client, lookup, bar, time.monotonic() + max_wait_s)
+        try:
+            results = _work_off(job, chosen)
+        finally:
+            data.refresh_images()
+    report = FetchReport(tuple(results), time.monotonic() - began)
+    left = [study.study_uid for study in report.studies if study.state != "complete"]
+    if left:
+        warnings.warn(NotEverything(f"{len(left)} of {len(report.studies)} studies are not complete."), stacklevel=2)
+    return report
+
+
+def _known_studies(raws: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the record's ImagingStudy resources by study UID; those without one by `no study UID: <id>`."""
+    studies = {}
+    for key, raw in raws.items():
+        study = json.loads(raw)
+        studies[study_uid_of(study) or f"no study UID: {key}"] = study
+    return studies
+
+
+def _chosen(
+    studies: pd.DataFrame | Iterable[str] | str | None, known: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    if studies is None:
+        return known
+    if isinstance(studies, str):
+        studies = [studies]
+    if hasattr(studies, "columns"):
+        if "study_uid" not in studies.columns:
+            raise UsageError("The table has no column study_uid.", hint="Pass rows of the table imaging_study.")
+        studies = studies["study_uid"].dropna()
+    wanted = list(dict.fromkeys(bare_uid(str(uid)) for uid in studies))
+    unknown = [uid for uid in wanted if uid not in known]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise NotInDataset(f"Study {unknown[0]}{more} is not in this participant's record.", hint="Pull first.")
+    return {uid: known[uid] for uid in wanted}
+
+
+def _work_off(job: _Fetch, studies: Mapping[str, dict[str, Any]]) -> list[StudyFetch]:
+    """Ask for each study in turn, the soonest first, until all are settled; results in the order of the request."""
+    start = utc_now()
+    queue = [_Turn(start, number, study) for number, study in enumerate(studies.values())]
+    names = list(studies)
+    done: dict[int, StudyFetch] = {}
+    while queue:
+        turn = heapq.heappop(queue)
+        if not _wait_for(job, turn, queue):
+            for late in itertools.chain([turn], queue):
+                text = f"The archive asked to come back after {late.not_before.isoformat(timespec='seconds')}."
+                done[late.number] = StudyFetch(names[late.number], "waiting", waited_s=late.waited_s, error=text)
+            break
+        job.bar.step(names[turn.number])
+        result = _try(job, names[turn.number], turn)
+        if isinstance(result, _Turn):
+            heapq.heappush(queue, result)
+        else:
+            done[turn.number] = replace(result, waited_s=turn.waited_s)
+            job.bar.step(names[turn.number], done=True)
+    return [done[number] for number in sorted(done)]
+
+
+def _wait_for(job: _Fetch, turn: _Turn, others: list[_Turn]) -> bool:
+    """Sleep until the turn may begin; False when that is later than allowed. `others` all come later still."""
+    left = (turn.not_before - utc_now()).total_seconds()
+    if left <= 0:
+        return True
+    if time.monotonic() + left > job.deadline:
+        return False
+    reason = f"{1 + len(others)} studies are being prepared"
+    job.bar.waiting(Wait(left, reason, job.link.fhir_url))
+    time.sleep(left)
+    for waiting in (turn, *others):
+        waiting.waited_s += left
+    return True
+
+
+def _try(job: _Fetch, study_uid: str, turn: _Turn) -> StudyFetch | _Turn:
+    """Ask once for one study: a result, or its next turn."""
+    try:
+        return _retrieved(_retrieve(job, study_uid, turn.study), turn.study)
+    except Waiting as wait:
+        return replace(turn, not_before=wait.not_before)
+    except TruncatedAnswer as error:
+        if turn.broken + 1 < TRIES:
+            return replace(turn, broken=turn.broken + 1)
+        return StudyFetch(study_uid, "failed", error=str(error))
+    except (AccessRefused, ImageError, ServerError, UsageError) as error:
+        return StudyFetch(study_uid, "failed", error=str(error))
+
+
+def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieval:
+    """Try the study's addresses in order until one has it; a complete study in the cache needs none."""
+    addresses = image_addresses(dict(study), job.lookup)
+    if not addresses:
+        raise NotRetrievable("The record names no endpoint for this study.", hint="Its metadata is all there is.")
+    failures: list[NotRetrievable] = []
+    for address in addresses:
+        request = StudyRequest(
+            wado_base=address.wado_base,
+            study_uid=address.study_uid,
+            expected=_declared(study),
+            source=job.link.fhir_url,
+            patient_id=job.link.patient_id,
+            participant_id=job.link.participant_id,
+        )
+        cached = job.data.images.study(archive_key(address.wado_base, job.link.patient_id), address.study_uid)
+        if cached.state == "complete":
+            return Retrieval(study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, ())
+        try:
+            return retrieve_study(job.client, job.data.images, request)
+        except NotRetrievable as error:
+            failures.append(error)
+    raise failures[0]
+
+
+def _declared(study: Mapping[str, Any]) -> int | None:
+    number = study.get("numberOfInstances")
+    return number if isinstance(number, int) and number >= 0 else None
+
+
+def _retrieved(retrieval: Retrieval, study: Mapping[str, Any]) -> StudyFetch:
+    issues = list(retrieval.issues)
+    declared = _declared(study)
+    if retrieval.state == "partial" and not issues and declared is not None:
+        issues.append(f"the record declares {declared} instances and the archive gave {retrieval.instances}")
+    return StudyFetch(
+        study_uid=retrieval.study_uid,
+        state=retrieval.state,
+        instances=retrieval.instances,
+        expected=declared,
+        new=retrieval.new,
+        bytes=retrieval.bytes,
+        seconds=retrieval.seconds,
+        error="; ".join(issues) or None,
+    )
+
+

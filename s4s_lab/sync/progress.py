@@ -1,0 +1,85 @@
+"""Progress bars with the countdown of a wait in them; `S4S_PROGRESS=0` turns them off."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from s4s_lab.net import Wait
+    from s4s_lab.sync.listing import Tally
+
+
+class Progress:
+    """One bar: steps taken, and what is waited for.
+
+    Parameters
+    ----------
+    bar : tqdm
+        The bar that is drawn.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._tally: Tally | None = None
+        self.waited_s = 0.0
+
+    def step(self, name: str, *, done: bool = False) -> None:
+        """Name what is worked on; `done` moves the bar."""
+        self._bar.set_description_str(name, refresh=True)
+        if done:
+            self._bar.update(1)
+
+    def waiting(self, wait: Wait) -> None:
+        """Show a wait and count it."""
+        self.waited_s += wait.seconds
+        if self._tally is not None:
+            self._tally.waited_s += wait.seconds
+        self._bar.set_postfix_str(f"{wait.reason}; asking again in {wait.seconds:.0f} s", refresh=True)
+
+    @contextmanager
+    def counting(self, tally: Tally) -> Iterator[None]:
+        """Count waits for `tally` inside the block, and move the bar at its end.
+
+        Yields
+        ------
+        None
+        """
+        self._tally = tally
+        try:
+            yield
+        finally:
+            self._tally = None
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.update(1)
+
+
+def wanted() -> bool:
+    """Say whether progress is to be drawn: not when `S4S_PROGRESS=0`, and on the command line only to a terminal."""
+    if os.environ.get("S4S_PROGRESS") == "0":
+        return False
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
+
+
+@contextmanager
+def progress(*, total: int, unit: str) -> Iterator[Progress]:
+    """Open a bar over `total` steps.
+
+    Parameters
+    ----------
+    total : int
+        How many steps there are.
+    unit : str
+        What one step is.
+
+    Yields
+    ------
+    Progress
+    """
+    with tqdm(total=total, unit=unit, disable=not wanted(), leave=False) as bar:
+        yield Progress(bar)

@@ -1,0 +1,139 @@
+"""pull: one participant's record at one server, into the dataset. Nothing is kept of a listing that is not whole."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+from uuid import uuid4
+
+from s4s_lab.connection import Connection
+from s4s_lab.errors import AccessRefused, NotEverything, NotReachable, ServerError, UsageError, Waiting
+from s4s_lab.lake import Dataset
+from s4s_lab.net import Patience, Wait
+from s4s_lab.sync.advice import Advice, advice_from
+from s4s_lab.sync.ledger import ledger_row
+from s4s_lab.sync.listing import Source, Tally
+from s4s_lab.sync.onetype import Run, pull_type
+from s4s_lab.sync.plan import PlanItem, planned
+from s4s_lab.sync.progress import Progress, progress
+from s4s_lab.sync.reports import PullReport, TypePull
+from s4s_lab.values.instants import utc_now
+
+PullMode = Literal["auto", "first", "update", "broad"]
+_MODES = ("auto", "first", "update", "broad")
+
+
+def pull(
+    link: Connection,
+    data: Dataset,
+    *,
+    mode: PullMode = "auto",
+    types: Sequence[str] | None = None,
+    max_wait_s: float = 1800.0,
+) -> PullReport:
+    """Bring a participant's record into the dataset: first pull, periodic update, or broad pull when one is due.
+
+    For each resource type in turn the server is asked, page by page, and when every page has arrived the new versions
+    are appended to the log in one commit that holds lastCheck too. Then the tables of this participant are refreshed.
+    A type that fails changes nothing and does not stop the others; the report says so, and a `NotEverything` warning.
+
+    Parameters
+    ----------
+    link : Connection
+        What a launch gave.
+    data : Dataset
+        Where to keep it.
+    mode : {"auto", "first", "update", "broad"}
+        `first` and `broad` ask for the whole record, `update` for what changed since lastCheck. `auto` chooses: first
+        when nothing was pulled yet, broad when one is due, else update.
+    types : sequence of str, optional
+        Resource types to pull; by default all of the plan.
+    max_wait_s : float
+        How long to wait, in all, when the server asks for time [s]. Beyond it the type's outcome is `waiting`.
+
+    Returns
+    -------
+    PullReport
+        What was asked and what came, type by type.
+
+    Raises
+    ------
+    UsageError
+        If mode or types are unknown.
+    AuthorizationError
+        If the grant has ended: connect again.
+    NotReachable
+        If the server does not answer at all.
+    DatasetBusy
+        If another process is pulling the same connection.
+
+    References
+    ----------
+    S4S imaging page, "On first-connection", "On periodic-update", and the note on repeating the broad queries.
+    """
+    if mode not in _MODES:
+        raise UsageError(f"{mode!r} is no mode of a pull.", hint=f"Choose from: {', '.join(_MODES)}.")
+    items = planned(None if types is None else tuple(types))
+    began = time.monotonic()
+    record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
+    results: list[TypePull] = []
+    with data.pulling(record), progress(total=len(items), unit="type") as bar:
+        with link.client(Patience(budget_s=max_wait_s, on_wait=bar.waiting)) as client:
+            run = Run(link, data, record, client, uuid4().hex, mode, tuple(data.ledger.rows(record).to_pylist()))
+            try:
+                for item in items:
+                    bar.step(item.resource_type)
+                    results.append(_guarded(run, item, bar, max_wait_s))
+            finally:
+                _keep(run, results)
+    report = PullReport(record.fhir_url, record.patient_id, run.run_id, tuple(results), time.monotonic() - began)
+    if report.outcome != "done":
+        warnings.warn(NotEverything(_what_is_missing(report)), stacklevel=2)
+    return report
+
+
+def _keep(run: Run, results: list[TypePull]) -> None:
+    run.data.ledger.record([ledger_row(run.record, run.run_id, result) for result in results])
+    run.data.refresh([(run.record.fhir_url, run.record.patient_id)])
+
+
+def _what_is_missing(report: PullReport) -> str:
+    parts = [f"{item.resource_type} ({item.outcome})" for item in report.types if item.outcome in ("waiting", "failed")]
+    return f"The pull ended without everything: {', '.join(parts)}. Its report says why."
+
+
+def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float) -> TypePull:
+    """Pull one type; what the server does to this type alone becomes its outcome and stops no other."""
+    started = utc_now()
+    advice = advice_from(run.ledger, item.resource_type)
+    blank = TypePull(item.resource_type, "update" if advice.last_mode else "first", started_at=started)
+    if not run.link.capability.offers(item.resource_type):
+        return replace(blank, outcome="skipped", warnings=("the server does not offer this type",))
+    tally = Tally()
+    with bar.counting(tally):
+        try:
+            _sit_out(advice, run, bar, max_wait_s)
+            source = Source(run.client, run.link.fhir_url, run.link.patient_id, item, tally)
+            result = pull_type(run, source, advice)
+        except NotReachable:
+            raise
+        except Waiting as wait:
+            result = replace(blank, outcome="waiting", not_before=wait.not_before, warnings=(str(wait),))
+        except (AccessRefused, ServerError) as error:
+            result = replace(blank, outcome="failed", warnings=(*tally.warnings, str(error)))
+    return replace(result, started_at=started, requests=tally.requests, pages=tally.pages, waited_s=tally.waited_s)
+
+
+def _sit_out(advice: Advice, run: Run, bar: Progress, max_wait_s: float) -> None:
+    """Wait until the moment that the server named in an earlier run, or say that it is still to come."""
+    if advice.not_before is None:
+        return
+    left = (advice.not_before - utc_now()).total_seconds()
+    if left > max_wait_s:
+        raise Waiting("The server asked for more time in an earlier run.", not_before=advice.not_before)
+    if left > 0:
+        bar.waiting(Wait(left, "the server asked for time in an earlier run", run.link.fhir_url))
+        time.sleep(left)

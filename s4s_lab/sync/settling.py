@@ -1,0 +1,161 @@
+"""Deciding what a listing means for the log: what to append, what fell out, where pulls disagree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from s4s_lab.fhir import Gone, read
+from s4s_lab.lake import CurrentVersion, ResourceVersion
+from s4s_lab.sync.compare import Comparison, Received, absent_from, compare, is_mass_vanishing
+from s4s_lab.sync.listing import Listing, Source
+from s4s_lab.sync.reports import Difference
+
+# What is left over is probed by the next broad pull.
+MAX_PROBES = 200
+HELD_FOR = timedelta(days=1)
+_REASONS = {404: "not found", 410: "deleted", 403: "withdrawn"}
+
+Probe = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a listing means.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        New, changed, unchanged and returned resources.
+    fallen : mapping of str to str
+        Ids that fell out of the record, with the reason.
+    late : tuple of str
+        Ids that a broad pull found and the updates before it should have brought.
+    held : tuple of str
+        Ids that vanished with too many others to be believed.
+    """
+
+    comparison: Comparison
+    fallen: Mapping[str, str]
+    late: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+
+    def differences(self, resource_type: str) -> tuple[Difference, ...]:
+        """Return the records in which the broad pull and the updates before it disagree."""
+        found = [Difference(resource_type, key, "late", "updates never brought it") for key in self.late]
+        found += [Difference(resource_type, key, "fallen out", reason) for key, reason in self.fallen.items()]
+        found += [Difference(resource_type, key, "returned") for key in self.comparison.returned]
+        found += [Difference(resource_type, key, "held", "too many vanished at once") for key in self.held]
+        return tuple(found)
+
+
+def settle(
+    current: Mapping[str, CurrentVersion],
+    listing: Listing,
+    *,
+    whole: bool,
+    updated_until: datetime | None,
+    probe: Probe,
+) -> Settled:
+    """Compare a listing with the log.
+
+    Parameters
+    ----------
+    current : mapping of str to CurrentVersion
+        The log's newest versions by id.
+    listing : Listing
+        What the query brought.
+    whole : bool
+        Whether the listing is the whole record: only then may anything be taken as fallen out.
+    updated_until : datetime or None
+        The instant up to which earlier updates should have brought everything; None: there were none.
+    probe : callable
+        Asks the server for one absent id: a reason why it is gone, or None when it is still there.
+
+    References
+    ----------
+    S4S imaging page: broad queries are repeated "to discover any data that may have fallen out of the record".
+    """
+    comparison = compare(current, listing.brought, keep_newer=not whole)
+    if not whole:
+        return Settled(comparison, {})
+    absent = absent_from(current, listing.ids)
+    active = sum(version.fell_out is None for version in current.values())
+    late = _late(comparison, updated_until)
+    if is_mass_vanishing(len(absent), active):
+        return Settled(comparison, {}, late, held=tuple(absent))
+    answers = {key: probe(key) for key in absent[:MAX_PROBES]}
+    return Settled(comparison, {key: reason for key, reason in answers.items() if reason}, late)
+
+
+def _late(comparison: Comparison, updated_until: datetime | None) -> tuple[str, ...]:
+    if updated_until is None:
+        return ()
+    fresh = {*comparison.new, *comparison.changed}
+    return tuple(
+        item.resource_id
+        for item in comparison.to_append
+        if item.resource_id in fresh and item.last_updated is not None and item.last_updated <= updated_until
+    )
+
+
+def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -> Probe:
+    """Return a probe that reads one resource by the id the server gave it.
+
+    Parameters
+    ----------
+    source : Source
+        Whom to ask.
+    raws : callable
+        Gives the raw JSON of ids out of the log: a resource without an id of its own cannot be read, so its absence
+        alone has to do.
+    """
+
+    def probe(key: str) -> str | None:
+        if json.loads(raws([key]).get(key, "{}")).get("id") != key:
+            return "absent from a broad pull"
+        source.tally.requests += 1
+        answer = read(source.client, source.fhir_url, f"{source.item.resource_type}/{key}")
+        if isinstance(answer, Gone):
+            return _REASONS.get(answer.status, f"HTTP {answer.status}")
+        source.tally.warn("a search leaves out a resource that can still be read; it is kept")
+        return None
+
+    return probe
+
+
+def versions_to_append(
+    settled: Settled, current: Mapping[str, CurrentVersion], resource_type: str, fhir_version: str
+) -> list[ResourceVersion]:
+    """Return the log rows of a settled listing: received versions, then one tombstone for each record that fell out."""
+    rows = [as_version(item, resource_type, fhir_version) for item in settled.comparison.to_append]
+    for key, reason in settled.fallen.items():
+        known = current[key]
+        tombstone = ResourceVersion(
+            resource_type=resource_type,
+            resource_id=key,
+            version_id=None,
+            last_updated=known.last_updated,
+            content_hash=known.content_hash,
+            raw=None,
+            fhir_version=fhir_version,
+            fell_out=reason,
+        )
+        rows.append(tombstone)
+    return rows
+
+
+def as_version(item: Received, resource_type: str, fhir_version: str) -> ResourceVersion:
+    """Return the log row of one received resource."""
+    return ResourceVersion(
+        resource_type=resource_type,
+        resource_id=item.resource_id,
+        version_id=item.version_id,
+        last_updated=item.last_updated,
+        content_hash=item.content_hash,
+        raw=item.raw,
+        fhir_version=fhir_version,
+        fell_out=None,
+    )

@@ -1,0 +1,115 @@
+"""lastCheck: which instant a pull may keep, what the next one asks from, when a broad pull is due. Pure functions.
+
+The update query of the S4S imaging page loses data when it is taken to the letter: `gt` with a date means "after the end
+of that day", servers commit rows late, and clocks differ. So lastCheck is the server's own clock at the start of the
+first page, it goes back on the wire in milliseconds, and the query asks from some minutes before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Literal
+
+from s4s_lab.values.instants import format_instant
+
+Precision = Literal["millisecond", "second", "date"]
+PRECISIONS: tuple[Precision, ...] = ("millisecond", "second", "date")
+
+# Servers are known to show rows up to 120 s after their lastUpdated: twice that, and a minute for clocks in a cluster.
+OVERLAP = timedelta(seconds=300)
+MAX_OVERLAP = timedelta(days=1)
+# A server clock further ahead of ours than this is broken: believing it would blind later updates.
+MAX_LEAD = timedelta(minutes=10)
+# `Date` has whole seconds, so it may name a second that has just begun.
+DATE_RESOLUTION = timedelta(seconds=1)
+NO_CLOCK_MARGIN = timedelta(seconds=60)
+# The S4S page repeats the broad query "e.g. yearly"; systematic losses should show within the first week.
+LADDER = tuple(timedelta(days=days) for days in (7, 30, 90, 180, 365))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The instant before which the server can be trusted to have shown everything.
+
+    Parameters
+    ----------
+    instant : datetime
+        Aware, UTC.
+    by_server : bool
+        False when the server sent no usable clock and ours, less a minute, stood in.
+    present : datetime or None
+        What the server's clock showed, when it can be believed.
+    """
+
+    instant: datetime
+    by_server: bool
+    present: datetime | None = None
+
+
+def seen_until(
+    *, date: datetime | None, bundle_time: datetime | None, elapsed_s: float, now: datetime
+) -> Seen:
+    """Return which instant the first page of a complete pull stands for.
+
+    Parameters
+    ----------
+    date : datetime or None
+        The answer's `Date` header.
+    bundle_time : datetime or None
+        `Bundle.meta.lastUpdated`: a cached search reports its original time.
+    elapsed_s : float
+        Time the answer took [s]: the server may have looked at its data at the start.
+    now : datetime
+        Our clock when the answer arrived; used only to reject an impossible clock, or when there is none.
+
+    References
+    ----------
+    S4S imaging page: `lastCheck`. RFC 9110, section 6.6.1 (Date). FHIR STU3, Bundle.meta.
+    """
+    began = timedelta(seconds=elapsed_s)
+    clocks = []
+    if date is not None:
+        clocks.append(date - began - DATE_RESOLUTION)
+    if bundle_time is not None:
+        clocks.append(bundle_time)
+    plausible = [clock for clock in clocks if clock <= now + MAX_LEAD]
+    if plausible:
+        present = date if date is not None and date <= now + MAX_LEAD else None
+        return Seen(min(plausible), by_server=True, present=present)
+    return Seen(now - began - NO_CLOCK_MARGIN, by_server=False)
+
+
+def since(last_check: datetime, overlap: timedelta, precision: Precision = "millisecond") -> str:
+    """Write the value of `_lastUpdated` for an update: `gt` and the instant `overlap` before `last_check`.
+
+    A date means the end of that day to `gt`, so a server that takes nothing finer is asked from the day before; seconds
+    are cut and one is taken off for the same reason.
+
+    References
+    ----------
+    S4S imaging page, "On periodic-update". FHIR STU3, "Search", prefixes and date parameters.
+    """
+    start = last_check - overlap
+    if precision == "date":
+        return f"gt{(start - timedelta(days=1)).date().isoformat()}"
+    if precision == "second":
+        whole = start.replace(microsecond=0) - timedelta(seconds=1)
+        return f"gt{format_instant(whole).replace('.000Z', 'Z')}"
+    return f"gt{format_instant(start)}"
+
+
+def next_interval(previous: timedelta | None, *, found_late: bool) -> timedelta:
+    """Return how long after this broad pull the next one is due.
+
+    Parameters
+    ----------
+    previous : timedelta or None
+        The interval that led to this broad pull, None for a first one.
+    found_late : bool
+        Whether the broad pull found what updates should have brought: then the ladder starts anew.
+    """
+    if previous is None or found_late:
+        return LADDER[0]
+    return next((longer for shorter, longer in pairwise(LADDER) if previous <= shorter), LADDER[-1])

@@ -1,0 +1,81 @@
+"""lastCheck: from the server's clock, asked from a little earlier, never from ours while the server sends one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s4s_lab.sync.watermark import LADDER, OVERLAP, next_interval, seen_until, since
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def test_the_date_header_less_the_time_of_the_answer_and_its_resolution_counts() -> None:
+    seen = seen_until(date=NOON, bundle_time=None, elapsed_s=2.5, now=NOON + 3 * DAY)
+    assert seen.instant == NOON - timedelta(seconds=3.5)
+    assert seen.by_server
+    assert seen.present == NOON
+
+
+def test_a_cached_search_counts_from_its_own_time() -> None:
+    cached = NOON - timedelta(hours=1)
+    assert seen_until(date=NOON, bundle_time=cached, elapsed_s=0, now=NOON).instant == cached
+
+
+def test_a_bundle_time_after_the_date_does_not_move_it_forward() -> None:
+    later = NOON + timedelta(minutes=5)
+    assert seen_until(date=NOON, bundle_time=later, elapsed_s=0, now=NOON).instant == NOON - timedelta(seconds=1)
+
+
+def test_a_clock_far_ahead_of_ours_counts_as_none() -> None:
+    seen = seen_until(date=NOON + timedelta(minutes=12), bundle_time=None, elapsed_s=1, now=NOON)
+    assert seen.instant == NOON - timedelta(seconds=61)
+    assert not seen.by_server
+    assert seen.present is None
+
+
+def test_a_clock_a_little_ahead_of_ours_is_believed() -> None:
+    seen = seen_until(date=NOON + timedelta(minutes=9), bundle_time=None, elapsed_s=0, now=NOON)
+    assert seen.by_server
+    assert seen.instant == NOON + timedelta(minutes=9) - timedelta(seconds=1)
+
+
+def test_without_any_clock_ours_stands_in_less_a_minute() -> None:
+    seen = seen_until(date=None, bundle_time=None, elapsed_s=0, now=NOON)
+    assert (seen.instant, seen.by_server) == (NOON - timedelta(seconds=60), False)
+
+
+def test_an_update_asks_in_milliseconds_with_z_from_the_overlap_on() -> None:
+    moment = datetime(2016, 4, 1, 2, 52, 32, 7000, tzinfo=UTC)
+    assert since(moment, OVERLAP) == "gt2016-04-01T02:47:32.007Z"
+    assert since(moment, OVERLAP, "second") == "gt2016-04-01T02:47:31Z"
+
+
+def test_a_date_is_asked_from_the_day_before_since_gt_means_after_its_end() -> None:
+    just_after_midnight = datetime(2016, 4, 16, 0, 2, tzinfo=UTC)
+    assert since(just_after_midnight, OVERLAP, "date") == "gt2016-04-14"
+
+
+@pytest.mark.parametrize("precision", ["millisecond", "second", "date"])
+@given(moment=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))
+def test_whatever_the_precision_nothing_after_the_start_is_left_out(precision: str, moment: datetime) -> None:
+    text = since(moment, OVERLAP, precision)[2:]  # type: ignore[arg-type]  # the three values of the Literal
+    unit = {"millisecond": timedelta(milliseconds=1), "second": timedelta(seconds=1), "date": DAY}[precision]
+    end_of_named_period = datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=UTC) + unit
+    assert end_of_named_period <= moment - OVERLAP + timedelta(milliseconds=1)
+
+
+def test_the_ladder_climbs_to_a_year_and_starts_anew_when_something_was_late() -> None:
+    climbed = accumulate(range(6), lambda step, _: next_interval(step, found_late=False), initial=None)
+    assert [step.days for step in climbed if step] == [7, 30, 90, 180, 365, 365]
+    assert next_interval(LADDER[3], found_late=True) == timedelta(days=7)
+
+
+def test_an_interval_between_two_rungs_climbs_to_the_one_above() -> None:
+    assert next_interval(timedelta(days=29), found_late=False) == timedelta(days=90)
+    assert next_interval(timedelta(days=400), found_late=False) == timedelta(days=365)
