@@ -245,6 +245,10 @@ class HttpClient:
         """Close every connection."""
         self._wire.close()
 
+    def may_sign(self, url: str) -> bool:
+        """Say whether requests to this URL's origin may carry credentials."""
+        return origin_of(url) in self._auth_origins
+
     def get(self, url: str, *, accept: str, max_bytes: int = 64 << 20) -> Answer:
         """Ask for a resource, waiting and repeating as the server says.
 
@@ -419,7 +423,7 @@ class HttpClient:
         raise UnexpectedAnswer(f"{shown(url)} redirects more than {_MAX_REDIRECTS} times.")
 
     def _send(self, request: httpx2.Request, url: str, attempt: Attempt, *, signed: bool) -> httpx2.Response:
-        if self._auth is None or not signed or origin_of(url) not in self._auth_origins:
+        if self._auth is None or not signed or not self.may_sign(url):
             return self._wire.send(request, attempt)
         flow = self._auth.sync_auth_flow(request)
         try:

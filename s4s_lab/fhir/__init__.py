@@ -1,0 +1,22 @@
+"""FHIR over HTTP: what a server declares, searches page by page, reads, outcomes, addresses of images."""
+
+from s4s_lab.fhir.capability import Capability
+from s4s_lab.fhir.endpoints import ImageAddress, endpoint_references, image_addresses
+from s4s_lab.fhir.pages import Entry, Page
+from s4s_lab.fhir.reading import Gone, read
+from s4s_lab.fhir.references import patient_reference_of, study_uid_of
+from s4s_lab.fhir.searching import search
+
+__all__ = [
+    "Capability",
+    "Entry",
+    "Gone",
+    "ImageAddress",
+    "Page",
+    "endpoint_references",
+    "image_addresses",
+    "patient_reference_of",
+    "read",
+    "search",
+    "study_uid_of",
+]

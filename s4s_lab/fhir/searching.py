@@ -1,0 +1,136 @@
+"""Searches: from the first page to the last, never to another host, never forever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+
+from s4s_lab.errors import IncompletePull, OriginRefused, UnexpectedAnswer, UsageError
+from s4s_lab.fhir.outcomes import is_fatal, outcome_text, refusal
+from s4s_lab.fhir.pages import Page, decode_page
+from s4s_lab.net import Answer, HttpClient, shown
+from s4s_lab.values.origins import base_url, origin_of
+
+FHIR_JSON = "application/fhir+json, application/json+fhir;q=0.9, application/json;q=0.8"
+"""STU3 says `application/fhir+json`, the S4S page `application/json+fhir`, some servers know neither."""
+
+MAX_PAGES = 10_000
+_ASK_OPERATOR = "Report this to the server's operator: the links between pages must stay below its base address."
+_READABLE = ":,/"
+
+
+def search(client: HttpClient, fhir_url: str, resource_type: str, parameters: Mapping[str, str]) -> Iterator[Page]:
+    """Search, and yield each page as it arrives.
+
+    When a `next` link has expired (HTTP 404 or 410), the search begins anew, once: resources of the first pages come a
+    second time.
+
+    Parameters
+    ----------
+    client : HttpClient
+        Waits, repeats, and signs.
+    fhir_url : str
+        The FHIR base URL.
+    resource_type : str
+        Such as `ImagingStudy`.
+    parameters : mapping of str to str
+        Such as `{"patient": "smart-1288992", "_lastUpdated": "gt2016-04-01T02:52:32.000Z"}`.
+
+    Yields
+    ------
+    Page
+        At least one; only an exhausted iterator means that all have come.
+
+    Raises
+    ------
+    OriginRefused
+        If a `next` link, or a redirect, leads away from the FHIR base URL; nothing is asked there.
+    IncompletePull
+        If the pages run in circles, number more than 10,000, break off, or report an error among the results.
+    UnexpectedAnswer
+        If the first page is none.
+    AccessRefused
+        If the grant does not cover the search (HTTP 403).
+    GrantExpired
+        If the server asks for authorization (HTTP 401).
+    Waiting
+        If the server asks for more time than the client's patience allows.
+    NotReachable
+        If no whole answer came.
+
+    References
+    ----------
+    FHIR STU3, "Search", "Paging"; S4S imaging page, "ImagingStudy", "Explanation Of Benefit".
+    """
+    base = base_url(fhir_url)
+    first = _search_url(base, resource_type, parameters)
+    url: str | None = first
+    seen: set[str] = set()
+    number, restarted = 1, False
+    while url is not None:
+        if url in seen or number > MAX_PAGES:
+            ending = "lead back to themselves" if url in seen else f"number more than {MAX_PAGES}"
+            raise IncompletePull(f"The pages of {shown(first)} {ending}.")
+        seen.add(url)
+        answer = client.get(url, accept=FHIR_JSON)
+        if answer.status in (404, 410) and url != first and not restarted:
+            restarted, url, seen = True, first, set()
+            continue
+        page = _page(answer, base, resource_type, number)
+        yield page
+        url = None if page.next_url is None else _below(base, page.next_url, number)
+        number += 1
+
+
+def _search_url(base: str, resource_type: str, parameters: Mapping[str, str]) -> str:
+    query = urlencode(parameters, quote_via=quote, safe=_READABLE)
+    return f"{base}/{quote(resource_type)}" + (f"?{query}" if query else "")
+
+
+def _page(answer: Answer, base: str, resource_type: str, number: int) -> Page:
+    if origin_of(answer.url) != origin_of(base):
+        raise OriginRefused(f"The search was redirected to {shown(answer.url)}.", hint=_ASK_OPERATOR)
+    try:
+        if not 200 <= answer.status < 300:
+            raise refusal(answer)
+        page = decode_page(answer, resource_type, number)
+    except UnexpectedAnswer as error:
+        if number == 1:
+            raise
+        failure = IncompletePull(f"Page {number} of a search did not arrive: {error.args[0]}")
+    else:
+        for entry in page.entries:
+            if entry.mode == "outcome" and is_fatal(entry.resource):
+                raise IncompletePull(f"{shown(answer.url)} reports among its results: {outcome_text(entry.resource)}")
+        return replace(page, next_url=_absolute(answer.url, page.next_url))
+    raise failure
+
+
+def _absolute(request_url: str, link: str | None) -> str | None:
+    """Resolve a link against the URL it was found at (RFC 3986, section 5); what cannot be resolved stays."""
+    try:
+        return link if link is None else urljoin(request_url, link)
+    except ValueError:
+        return link
+
+
+def _below(base: str, link: str, number: int) -> str:
+    """Return a `next` link if it stays at the base's origin and below its path.
+
+    Raises
+    ------
+    OriginRefused
+        If it does not.
+    """
+    try:
+        parts = urlsplit(link)
+        same = origin_of(link) == origin_of(base) and "@" not in parts.netloc
+    except (UsageError, ValueError):
+        raise OriginRefused(f"The next link on page {number} is no address.", hint=_ASK_OPERATOR) from None
+    path, root = unquote(parts.path).replace("\\", "/"), unquote(urlsplit(base).path)
+    # A server at the root of its host may leave the path out: https://host?_getpages=…
+    steps = {segment.partition(";")[0] for segment in path.split("/")}
+    if not same or steps & {".", ".."} or not (path.rstrip("/") == root or path.startswith(root + "/")):
+        raise OriginRefused(f"The next link on page {number} leads to {shown(link)}.", hint=_ASK_OPERATOR)
+    return link
