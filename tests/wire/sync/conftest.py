@@ -1,0 +1,64 @@
+"""A server of the tests' own, a connection to it that needs no launch, and a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from s4s_lab import Dataset, open_dataset
+from s4s_lab.connection import Connection
+from s4s_lab.fhir import Capability
+from s4s_lab.smart import Grant, MemoryGrants, SmartConfiguration
+from s4s_lab.values import S4S_SCOPE, Registration, Secret
+from s4s_lab.values.instants import utc_now
+from tests.wire.sync.server import FhirServer, serving
+
+TYPES = ("ImagingStudy",)
+
+
+@pytest.fixture
+def server() -> Iterator[FhirServer]:
+    """An empty, truthful server."""
+    with serving(FhirServer()) as running:
+        yield running
+
+
+def connection(server: FhirServer) -> Connection:
+    """Give a connection to the server as a launch would, with a grant for an hour."""
+    statement = {
+        "resourceType": "CapabilityStatement",
+        "fhirVersion": "3.0.1",
+        "rest": [{"mode": "server", "resource": [{"type": "ImagingStudy"}, {"type": "Patient"}]}],
+    }
+    configuration = SmartConfiguration(
+        fhir_url=server.url,
+        authorization_endpoint=f"{server.url}/authorize",
+        token_endpoint=f"{server.url}/token",
+        source="metadata",
+        capability_statement=statement,
+    )
+    grant = Grant(Secret("token"), None, S4S_SCOPE, "p1", utc_now() + timedelta(hours=1), 1)
+    return Connection(
+        fhir_url=server.url,
+        patient_id="p1",
+        scope=S4S_SCOPE,
+        capability=Capability.from_json(statement),
+        configuration=configuration,
+        registration=Registration("app", Secret("secret")),
+        grants=MemoryGrants(grant),
+    )
+
+
+@pytest.fixture
+def link(server: FhirServer) -> Connection:
+    return connection(server)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    return open_dataset(tmp_path / "data")
+
+

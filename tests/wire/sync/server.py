@@ -1,0 +1,143 @@
+"""A small FHIR server of the tests' own: truthful by default, wrong in one named way when told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import format_datetime
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Resource = dict[str, Any]
+PAGE = 2
+
+
+def study(number: int, updated: datetime, **changes: Any) -> Resource:
+    """Give an STU3 ImagingStudy of patient p1."""
+    stamp = updated.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    content = {
+        "resourceType": "ImagingStudy",
+        "id": f"s{number}",
+        "meta": {"lastUpdated": stamp, "versionId": "1"},
+        "uid": f"urn:oid:1.2.3.{number}",
+        "patient": {"reference": "Patient/p1"},
+        "numberOfInstances": 1,
+    }
+    return content | changes
+
+
+@dataclass
+class FhirServer:
+    """What the server holds and how it errs; `requests` is what it was asked."""
+
+    resources: dict[str, Resource] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    filter: str = "honoured"
+    clock: timedelta = timedelta()
+    date_header: bool = True
+    busy: int = 0
+    retry_after: str = "1"
+    broken_page: int | None = None
+    total: int | None = None
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def put(self, *resources: Resource) -> None:
+        """Store resources by id."""
+        self.resources |= {resource["id"]: resource for resource in resources}
+
+    def asked(self, part: str) -> list[str]:
+        """Give the requests whose path and query hold `part`."""
+        return [request for request in self.requests if part in request]
+
+    def answer(self, target: str) -> tuple[int, dict[str, str], Any]:
+        """Answer one GET."""
+        self.requests.append(target)
+        if self.busy > 0:
+            self.busy -= 1
+            return 503, {"Retry-After": self.retry_after}, None
+        parts = urlsplit(target)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        kind, _, key = parts.path.removeprefix("/fhir/").partition("/")
+        if key:
+            return self._read(kind, key)
+        return self._search(kind, query)
+
+    def _read(self, kind: str, key: str) -> tuple[int, dict[str, str], Any]:
+        if kind == "Patient":
+            return 200, {}, {"resourceType": "Patient", "id": key}
+        if key in self.resources:
+            return 200, {}, self.resources[key]
+        return (410 if key in self.gone else 404), {}, {"resourceType": "OperationOutcome", "issue": []}
+
+    def _search(self, kind: str, query: dict[str, str]) -> tuple[int, dict[str, str], Any]:
+        updated = query.get("_lastUpdated")
+        if updated and self.filter == "broken" or (updated and self.filter == "date" and "T" in updated):
+            return 400, {}, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]}
+        found = [r for r in self.resources.values() if r["resourceType"] == kind and self._matches(r, updated)]
+        start = int(query.get("page", "0"))
+        if self.broken_page is not None and start == self.broken_page * PAGE:
+            return 500, {}, None
+        self_url = f"{self.url}/{kind}?patient=p1" + (
+            f"&_lastUpdated={updated}" if updated and self.filter != "ignored" else ""
+        )
+        links = [{"relation": "self", "url": self_url}]
+        if start + PAGE < len(found) and "_summary" not in query:
+            more = f"{self.url}/{kind}?patient=p1&page={start + PAGE}" + (f"&_lastUpdated={updated}" if updated else "")
+            links.append({"relation": "next", "url": more})
+        page = [] if "_summary" in query else found[start : start + PAGE]
+        total = len(found) if self.total is None else self.total
+        entries = [{"fullUrl": f"{self.url}/{kind}/{r['id']}", "resource": r} for r in page]
+        return 200, {}, {"resourceType": "Bundle", "type": "searchset", "total": total, "link": links, "entry": entries}
+
+    def _matches(self, resource: Resource, updated: str | None) -> bool:
+        if updated is None or self.filter == "ignored":
+            return True
+        if self.filter == "empty":
+            return False
+        text = updated.removeprefix("gt").replace("Z", "+00:00")
+        bound = datetime.fromisoformat(text)
+        if bound.tzinfo is None:
+            bound = bound.replace(tzinfo=UTC) + timedelta(days=1)
+        return datetime.fromisoformat(resource["meta"]["lastUpdated"].replace("Z", "+00:00")) > bound
+
+
+def _handler(server: FhirServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, content = server.answer(self.path)
+            body = b"" if content is None else json.dumps(content).encode()
+            self.send_response_only(status)
+            if server.date_header:
+                self.send_header("Date", format_datetime(datetime.now(UTC) + server.clock, usegmt=True))
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/fhir+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's own name
+            pass
+
+    return Handler
+
+
+@contextmanager
+def serving(server: FhirServer) -> Iterator[FhirServer]:
+    """Serve on a free loopback port inside the block."""
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+    server.url = f"http://127.0.0.1:{http.server_port}/fhir"
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()

@@ -1,0 +1,273 @@
+"""Pulls against a server that is not ours: nothing lost, nothing kept of half a listing, lastCheck with its rows."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from s4s_lab import Dataset, PullReport, pull
+from s4s_lab.connection import Connection
+from s4s_lab.errors import NotEverything, NotReachable, UsageError
+from s4s_lab.sync import TypePull
+from tests.wire.sync.conftest import TYPES
+from tests.wire.sync.server import FhirServer, study
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def only(report: PullReport) -> TypePull:
+    (result,) = report.types
+    return result
+
+
+def studies(data: Dataset) -> list[str]:
+    return sorted(data.table("imaging_study")["resource_id"])
+
+
+def versions(data: Dataset) -> tuple[int, list[int]]:
+    return data.log.version, data.tables().column("version").to_pylist()
+
+
+@pytest.mark.clause("S4S-6")
+def test_a_first_pull_asks_by_patient_and_keeps_every_page(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(5)))
+    result = only(pull(link, data, types=TYPES))
+    assert server.requests[0] == "/fhir/ImagingStudy?patient=p1"
+    assert (result.mode, result.pages, result.requests, result.new) == ("first", 3, 3, 5)
+    assert studies(data) == ["s0", "s1", "s2", "s3", "s4"]
+
+
+@pytest.mark.clause("S4S-7", "S4S-11")
+def test_an_update_asks_from_last_check_less_the_overlap(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    before = now()
+    first = only(pull(link, data, types=TYPES))
+    server.put(study(2, now()))
+    server.requests.clear()
+    result = only(pull(link, data, types=TYPES))
+    query = parse_qs(urlsplit(server.asked("_lastUpdated=gt")[-1]).query)
+    text = query["_lastUpdated"][0]
+    assert text.startswith("gt")
+    assert text.endswith("Z")
+    assert len(text) == len("gt2016-04-01T02:52:32.000Z")
+    assert first.last_check is not None
+    asked = datetime.fromisoformat(text[2:].replace("Z", "+00:00"))
+    assert asked == first.last_check - timedelta(seconds=300)
+    assert before - timedelta(seconds=4) < first.last_check <= now()
+    assert (result.mode, result.new, result.filter) == ("update", 1, "honoured")
+    assert studies(data) == ["s1", "s2"]
+
+
+def test_an_unchanged_server_costs_one_request_and_no_new_version(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=TYPES)
+    pull(link, data, types=TYPES)
+    before = versions(data)
+    server.requests.clear()
+    result = only(pull(link, data, types=TYPES))
+    assert len(server.requests) == result.requests == 1
+    assert versions(data) == before
+    assert data.ledger.rows().num_rows == 3
+
+
+@pytest.mark.clause("S4S-10")
+def test_a_broad_pull_finds_what_fell_out_and_why(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(4)))
+    pull(link, data, types=TYPES)
+    del server.resources["s1"], server.resources["s2"]
+    server.gone = {"s1"}
+    assert only(pull(link, data, mode="update", types=TYPES)).fallen_out == 0
+    assert len(studies(data)) == 4
+    report = pull(link, data, mode="broad", types=TYPES)
+    assert only(report).fallen_out == 2
+    found = report.differences.set_index("resource_id")["reason"].to_dict()
+    assert found == {"s1": "deleted", "s2": "not found"}
+    assert studies(data) == ["s0", "s3"]
+    kept = data.table("imaging_study", fallen_out=True)
+    assert set(kept[kept["fell_out_at"].notna()]["resource_id"]) == {"s1", "s2"}
+
+
+def test_a_record_that_comes_back_is_told_and_shown_again(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO), study(2, LONG_AGO))
+    pull(link, data, types=TYPES)
+    away = server.resources.pop("s2")
+    pull(link, data, mode="broad", types=TYPES)
+    server.put(away)
+    assert only(pull(link, data, mode="broad", types=TYPES)).returned == 1
+    assert studies(data) == ["s1", "s2"]
+
+
+def test_a_mass_vanishing_is_held_not_believed(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(8)))
+    pull(link, data, types=TYPES)
+    server.resources.clear()
+    report = pull(link, data, mode="broad", types=TYPES)
+    assert only(report).fallen_out == 0
+    assert len(studies(data)) == 8
+    assert list(report.differences["kind"]) == ["held"] * 8
+
+
+def test_a_page_that_fails_leaves_everything_as_it_was(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(3)))
+    pull(link, data, types=TYPES)
+    before = versions(data)
+    server.put(*(study(n, now()) for n in range(3, 9)))
+    server.broken_page = 2
+    with pytest.warns(NotEverything):
+        result = only(pull(link, data, mode="broad", types=TYPES))
+    assert result.outcome == "failed"
+    assert versions(data) == before
+    server.broken_page = None
+    assert only(pull(link, data, types=TYPES)).new == 6
+
+
+@pytest.mark.clause("S4S-5")
+def test_503_is_waited_out_as_long_as_asked(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    server.busy = 2
+    result = only(pull(link, data, types=TYPES))
+    assert result.outcome == "done"
+    assert result.waited_s >= 2
+    assert len(server.requests) == 3
+
+
+def test_a_wait_beyond_the_budget_ends_as_waiting_and_is_remembered(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    server.busy, server.retry_after = 1, "3600"
+    with pytest.warns(NotEverything):
+        first = pull(link, data, types=TYPES, max_wait_s=5)
+    assert first.outcome == "waiting"
+    assert only(first).not_before is not None
+    asked = len(server.requests)
+    with pytest.warns(NotEverything):
+        assert pull(link, data, types=TYPES, max_wait_s=5).outcome == "waiting"
+    assert len(server.requests) == asked
+
+
+def test_a_filter_that_hides_everything_is_found_out(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    server.filter = "empty"
+    pull(link, data, types=TYPES)
+    server.put(study(2, now()))
+    result = only(pull(link, data, types=TYPES))
+    assert (result.mode, result.filter, result.new) == ("broad", "empty", 1)
+    server.put(study(3, now()))
+    assert only(pull(link, data, types=TYPES)).new == 1
+
+
+def test_a_filter_that_is_ignored_is_found_out(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    server.filter = "ignored"
+    pull(link, data, types=TYPES)
+    result = only(pull(link, data, types=TYPES))
+    assert (result.filter, result.new, result.unchanged) == ("ignored", 0, 1)
+    assert any("ignores _lastUpdated" in text for text in result.warnings)
+
+
+def test_a_server_that_takes_dates_only_is_asked_in_dates(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=TYPES)
+    server.filter = "date"
+    server.put(study(2, now()))
+    result = only(pull(link, data, mode="update", types=TYPES))
+    assert result.new == 1
+    assert len(server.asked("_lastUpdated=gt")[-1].split("=gt")[1]) == len("2016-04-16")
+
+
+def test_another_patients_resource_fails_the_type_and_keeps_nothing(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO), study(2, LONG_AGO, patient={"reference": "Patient/p2"}))
+    with pytest.warns(NotEverything):
+        report = pull(link, data, types=TYPES)
+    assert only(report).outcome == "failed"
+    assert "another patient" in only(report).warnings[-1]
+    assert studies(data) == []
+
+
+def test_a_clock_hours_ahead_does_not_become_last_check(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    server.clock = timedelta(hours=3)
+    result = only(pull(link, data, types=TYPES))
+    assert result.last_check is not None
+    assert result.last_check <= now()
+    assert any("no usable clock" in text for text in result.warnings)
+
+
+def test_a_server_whose_clock_goes_back_blinds_nothing(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=TYPES)
+    server.clock = -timedelta(days=2)
+    server.put(study(2, now() + server.clock))
+    result = only(pull(link, data, types=TYPES))
+    assert (result.mode, result.new) == ("broad", 1)
+    assert any("ahead of the server's clock" in text for text in result.warnings)
+    server.put(study(3, now() + server.clock))
+    assert only(pull(link, data, mode="update", types=TYPES)).new == 1
+
+
+def test_a_total_that_is_never_reached_concludes_nothing(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO), study(2, LONG_AGO))
+    pull(link, data, types=TYPES)
+    del server.resources["s2"]
+    server.total = 4462
+    result = only(pull(link, data, mode="broad", types=TYPES))
+    assert result.fallen_out == 0
+    assert studies(data) == ["s1", "s2"]
+    assert any("4462" in text for text in result.warnings)
+
+
+def test_a_version_that_differs_in_its_stamps_only_is_no_change(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=TYPES)
+    server.put(study(1, now(), meta={"versionId": "2", "lastUpdated": now().isoformat()}))
+    result = only(pull(link, data, types=TYPES))
+    assert (result.changed, result.unchanged) == (0, 1)
+
+
+def test_types_the_server_does_not_offer_are_skipped_and_said(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    report = pull(link, data)
+    skipped = {item.resource_type for item in report.types if item.outcome == "skipped"}
+    assert skipped == {"ExplanationOfBenefit", "Coverage", "DiagnosticReport"}
+    assert report.outcome == "done"
+    assert not server.asked("Coverage")
+
+
+def test_a_server_that_is_gone_is_an_error_and_changes_nothing(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    unreachable = type(link)(**{**vars(link), "fhir_url": "http://127.0.0.1:9/fhir"})
+    with pytest.raises(NotReachable):
+        pull(unreachable, data, types=TYPES)
+    assert data.log.version <= 0
+
+
+def test_an_unknown_mode_or_type_is_a_usage_error(link: Connection, data: Dataset) -> None:
+    with pytest.raises(UsageError, match="auto, first, update, broad"):
+        pull(link, data, mode="all")  # type: ignore[arg-type]  # what a notebook user may type
+    with pytest.raises(UsageError, match="Observation is not pulled"):
+        pull(link, data, types=["Observation"])
+
+
+def test_a_report_prints_small_and_the_same_every_time(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    text = repr(pull(link, data, types=TYPES))
+    assert text.splitlines()[0] == "PullReport: done"
+    assert "127.0.0.1" not in text
+    told = pull(link, data, types=TYPES).to_json()
+    assert json.loads(json.dumps(told))["types"]["ImagingStudy"]["mode"] == "update"
