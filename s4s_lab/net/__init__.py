@@ -1,7 +1,8 @@
 """The one place that talks HTTP: waiting, deadlines, credentials bound to origins, proxies, bounded bodies."""
 
 from s4s_lab.net.allowance import Limits
-from s4s_lab.net.client import Answer, HttpClient, Stream
+from s4s_lab.net.answers import Answer, Stream
+from s4s_lab.net.client import HttpClient
 from s4s_lab.net.redaction import shown
 from s4s_lab.net.waiting import Patience, Wait, retry_after
 

@@ -62,9 +62,8 @@ class Attempt:
         self._window_bytes = 0
         self._window_s = 0.0
 
-    @property
     def elapsed_s(self) -> float:
-        """Time since it began, in [s]."""
+        """Return the time since it began, in [s]."""
         return self.clock() - self._started
 
     @property

@@ -76,13 +76,14 @@ class GuardedBackend(httpcore2.NetworkBackend):
 
     Parameters
     ----------
-    trusted : frozenset of str
-        Origins that the user connected to: any address of theirs is right.
+    trusted : frozenset of str or None
+        Origins that the user connected to: any address of theirs is right. None trusts all, for the user's own proxy.
     """
 
-    def __init__(self, trusted: frozenset[str]) -> None:
+    def __init__(self, trusted: frozenset[str] | None) -> None:
         self._plain = httpcore2.SyncBackend()
-        self._trusted = {(parts.hostname, parts.port) for parts in map(urlsplit, trusted)}
+        self._trusts_all = trusted is None
+        self._trusted = {(parts.hostname, parts.port) for parts in map(urlsplit, trusted or ())}
 
     def connect_tcp(
         self,
@@ -115,7 +116,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
         except (OSError, UnicodeError):
             raise httpcore2.ConnectError("the name is not known") from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if (host.rstrip("."), port) in self._trusted:
+        if self._trusts_all or (host.rstrip("."), port) in self._trusted:
             return addresses
         usable = [address for address in addresses if not leads_astray(address)]
         if addresses and not usable:

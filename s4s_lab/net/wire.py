@@ -21,18 +21,6 @@ from s4s_lab.values.origins import is_loopback
 _PROXY_PORT = {"http": 80, "https": 443}
 _KEPT_S = 5.0
 
-LOST = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    httpx2.DecodingError,
-)
-"""What the HTTP libraries raise when no whole answer came."""
-
-NEVER_THERE = (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError)
-"""Those of `LOST` that come before any byte was sent to the server."""
-
 
 @dataclass(frozen=True)
 class Route:
@@ -68,12 +56,12 @@ def proxy_for(url: str) -> str | None:
 
 
 def _proxy_address(proxy: str) -> tuple[httpcore2.URL, tuple[str, str] | None]:
-    parts = urlsplit(proxy)
-    if parts.scheme not in _PROXY_PORT or not parts.hostname:
-        raise UsageError("The proxy that HTTPS_PROXY or ALL_PROXY names is no http or https address.")
-    address = httpcore2.URL(
-        scheme=parts.scheme, host=parts.hostname, port=parts.port or _PROXY_PORT[parts.scheme], target="/"
-    )
+    try:
+        parts = urlsplit(proxy)
+        port = parts.port or _PROXY_PORT[parts.scheme]
+    except (ValueError, KeyError):
+        raise UsageError("The proxy that HTTPS_PROXY or ALL_PROXY names is no http or https address.") from None
+    address = httpcore2.URL(scheme=parts.scheme, host=parts.hostname or "", port=port, target="/")
     return address, (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
@@ -167,9 +155,7 @@ class Wire:
             max_connections=None,
             max_keepalive_connections=kept,
             keepalive_expiry=_KEPT_S,
-            network_backend=GuardedBackend(
-                frozenset({str(httpcore2.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=""))})
-            ),
+            network_backend=GuardedBackend(None),
         )
 
     def _trust(self) -> ssl.SSLContext:
