@@ -9,7 +9,7 @@ from datetime import datetime
 import httpx2
 
 from s4s_lab.errors import NotReachable, UnexpectedAnswer
-from s4s_lab.net.failures import LOST
+from s4s_lab.net.failures import LOST, why
 from s4s_lab.net.redaction import shown
 from s4s_lab.values.instants import parse_http_date
 
