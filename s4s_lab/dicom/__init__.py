@@ -1,0 +1,24 @@
+"""WADO-RS into a verified cache: multipart streams, DICOM headers as a table, slices in order."""
+
+from s4s_lab.dicom.address import archive_key, study_url
+from s4s_lab.dicom.cache import DicomCache
+from s4s_lab.dicom.columns import instance_schema
+from s4s_lab.dicom.index import CachedStudy
+from s4s_lab.dicom.multipart import Limits, MultipartParser, PartSink
+from s4s_lab.dicom.pixels import read_slices
+from s4s_lab.dicom.retrieve import Retrieval, StudyRequest, retrieve_study
+
+__all__ = [
+    "CachedStudy",
+    "DicomCache",
+    "Limits",
+    "MultipartParser",
+    "PartSink",
+    "Retrieval",
+    "StudyRequest",
+    "archive_key",
+    "instance_schema",
+    "read_slices",
+    "retrieve_study",
+    "study_url",
+]

@@ -1,0 +1,121 @@
+"""The cache of DICOM files: bytes as received, one file an instance, an index that knows what is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from s4s_lab.dicom.columns import instance_schema
+from s4s_lab.dicom.files import FILE_MODE, private_folder
+from s4s_lab.dicom.index import CachedStudy, Index, table_of
+from s4s_lab.errors import DatasetBusy
+
+_LOCKS: Final = ".locks"
+_LOCK_WAIT_S: Final = 3600.0
+_LOCK_POLL_S: Final = 0.2
+
+
+class DicomCache:
+    """DICOM files by archive, study, series and instance, with an index beside them.
+
+    Files lie at `<archive>/<study>/<series>/<instance>.dcm`, what could not be filed at `<archive>/quarantine/`, the
+    index at `index.sqlite`. Several threads and processes may share one cache. Nothing is made before the first write.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder; in a dataset `<dataset>/dicom`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.index = Index(root / "index.sqlite")
+
+    def __repr__(self) -> str:
+        return f"DicomCache({str(self.root)!r})"
+
+    @property
+    def generation(self) -> int:
+        """A number that grows with every change of the cache; 0 before the first."""
+        return self.index.generation()
+
+    def study(self, archive: str, study_uid: str) -> CachedStudy:
+        """Return what the cache holds of one study.
+
+        Parameters
+        ----------
+        archive : str
+            What `archive_key` gives.
+        study_uid : str
+            Study Instance UID, bare.
+
+        Returns
+        -------
+        CachedStudy
+            With state `missing` when nothing is there.
+        """
+        return self.index.study(archive, study_uid)
+
+    def instances(self, study_uid: str | None = None) -> pa.Table:
+        """Return table `dicom_instance`: one row a file, its header's facts and where it is.
+
+        Parameters
+        ----------
+        study_uid : str, optional
+            Only the files of this study.
+
+        Returns
+        -------
+        pyarrow.Table
+            With the schema of `instance_schema`; by source, patient, study, series and instance number.
+        """
+        return table_of(self.index.rows(study_uid), self.root.name)
+
+    @staticmethod
+    def instance_schema() -> pa.Schema:
+        """Return the schema of `instances`, with `meaning` and `unit` in each field's metadata."""
+        return instance_schema()
+
+    @contextmanager
+    def receiving(self, archive: str, study_uid: str) -> Iterator[bool]:
+        """Hold the lock of one study, so that of several processes only one retrieves it.
+
+        Parameters
+        ----------
+        archive, study_uid : str
+            The study's key.
+
+        Yields
+        ------
+        bool
+            Whether another one held it before: then the study may be there by now.
+
+        Raises
+        ------
+        DatasetBusy
+            If the other one did not end within an hour.
+        """
+        folder = self.root / archive / _LOCKS
+        private_folder(folder)
+        lock = FileLock(folder / study_uid, mode=FILE_MODE, poll_interval=_LOCK_POLL_S, fallback_to_soft=False)
+        waited = False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waited = True
+            self._wait_for(lock)
+        try:
+            yield waited
+        finally:
+            lock.release()
+
+    def _wait_for(self, lock: FileLock) -> None:
+        try:
+            lock.acquire(timeout=_LOCK_WAIT_S)
+        except Timeout:
+            raise DatasetBusy("Another process has been retrieving this study for an hour.") from None

@@ -1,0 +1,201 @@
+"""One retrieval's way into the cache: each part checked, filed under its UIDs or set aside, synced, then indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from s4s_lab.dicom.files import PART_SUFFIX, IncomingFile, private_folder, sync_to_disk
+from s4s_lab.dicom.headers import Header
+from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
+
+QUARANTINE: Final = "quarantine"
+_BATCH: Final = 64
+_MAX_ISSUES: Final = 50
+
+
+class Deposit:
+    """Takes the parts of one study (a `PartSink`) and files each as soon as it is whole.
+
+    A file stays where it is when its instance is there already with the same bytes; with other bytes the newcomer goes
+    to quarantine. Rows enter the index only after their files are on disk for good; that is waited for on another
+    thread while the next parts come.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder.
+    index : Index
+        Its index.
+    study : StudyKey
+        The study that was asked for; a part of another study goes to quarantine.
+    executor : ThreadPoolExecutor
+        With one thread.
+    """
+
+    def __init__(self, root: Path, index: Index, study: StudyKey, executor: ThreadPoolExecutor) -> None:
+        self._root = root
+        self._index = index
+        self._study = study
+        self._executor = executor
+        self._folder = root / study.archive / study.study_uid
+        self._known = index.files(study.archive, study.study_uid)
+        self._open: IncomingFile | None = None
+        self._declared: str | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._set_aside: list[SetAside] = []
+        self._syncing: Future[None] | None = None
+        self._issues: list[str] = []
+        self._more_issues = 0
+        self.seen: set[str] = set()
+        self.parts = 0
+        self.new = 0
+        private_folder(self._folder)
+        # The study's lock is held: a part that lies here was left by a process that was killed.
+        for left in self._folder.glob(f"*{PART_SUFFIX}"):
+            left.unlink()
+
+    @property
+    def issues(self) -> tuple[str, ...]:
+        """What was odd, one sentence each; beyond 50 only their number."""
+        more = (f"and {self._more_issues} more like these",) if self._more_issues else ()
+        return (*self._issues, *more)
+
+    def report(self, issue: str) -> None:
+        """Keep one more oddity for the report."""
+        if len(self._issues) < _MAX_ISSUES:
+            self._issues.append(issue)
+        else:
+            self._more_issues += 1
+
+    def begin_part(self, headers: Mapping[str, str]) -> None:
+        """Open a file for a part that begins."""
+        self.parts += 1
+        self._declared = headers.get("content-length")
+        self._open = IncomingFile(self._folder / f"{self.parts}{PART_SUFFIX}")
+
+    def part_data(self, data: memoryview) -> None:
+        """Write the next bytes of the open part."""
+        if self._open is not None:
+            self._open.write(data)
+
+    def end_part(self) -> None:
+        """File the open part under its UIDs, or set it aside."""
+        if self._open is None:
+            return
+        file = self._open
+        file.finish()
+        header = file.header()
+        reason = self._objection(file, header)
+        if reason is not None:
+            self._quarantine(file, reason)
+        elif self._is_known(file, header):
+            file.discard()
+        else:
+            self._keep(file, header)
+        self._open = None
+        if len(self._rows) + len(self._set_aside) >= _BATCH:
+            self.flush()
+
+    def abandon_part(self) -> None:
+        """Remove the open part, which will never be whole."""
+        if self._open is not None:
+            self._open.discard()
+            self._open = None
+
+    def flush(self) -> None:
+        """Begin to make the newest files last and then index them; waits for the batch before."""
+        self._wait()
+        if self._rows or self._set_aside:
+            self._syncing = self._executor.submit(self._commit, self._rows, self._set_aside)
+            self._rows, self._set_aside = [], []
+
+    def finish(self) -> None:
+        """Wait until every whole part is on disk and indexed; the open one is removed."""
+        self.abandon_part()
+        self.flush()
+        self._wait()
+        # A study that brought no file leaves no folder.
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def _wait(self) -> None:
+        if self._syncing is not None:
+            syncing, self._syncing = self._syncing, None
+            syncing.result()
+
+    def _objection(self, file: IncomingFile, header: Header) -> str | None:
+        if header.refusal is not None:
+            return header.refusal
+        if header.study_uid != self._study.study_uid:
+            return "it belongs to another study"
+        known = self._known.get(header.instance_uid)
+        if known is not None and known.sha256 != file.sha256 and self._is_intact(known):
+            return f"instance {header.instance_uid} is there already with other bytes"
+        if header.instance_uid in self.seen:
+            self.report(f"part {self.parts} repeats instance {header.instance_uid}")
+        return None
+
+    def _is_intact(self, known: KnownFile) -> bool:
+        path = self._root / known.path
+        return path.is_file() and path.stat().st_size == known.bytes
+
+    def _is_known(self, file: IncomingFile, header: Header) -> bool:
+        self.seen.add(header.instance_uid)
+        known = self._known.get(header.instance_uid)
+        return known is not None and known.sha256 == file.sha256 and self._is_intact(known)
+
+    def _keep(self, file: IncomingFile, header: Header) -> None:
+        # Every name in this path is a UID that was checked.
+        place = self._folder / header.series_uid / f"{header.instance_uid}.dcm"
+        private_folder(place.parent)
+        file.path.replace(place)
+        path = place.relative_to(self._root).as_posix()
+        issues = list(header.issues)
+        if self._declared is not None and self._declared != str(file.bytes):
+            issues.append(f"the part's Content-Length is {self._declared[:20]!r}, {file.bytes} bytes came")
+        self._known[header.instance_uid] = KnownFile(path, file.bytes, file.sha256)
+        stored = {"bytes": file.bytes, "sha256": file.sha256, "path": path, "parse_issues": issues}
+        self._rows.append(header.values | stored)
+        self.new += 1
+
+    def _quarantine(self, file: IncomingFile, reason: str) -> None:
+        self.report(f"part {self.parts} is in quarantine: {reason}")
+        place = self._root / self._study.archive / QUARANTINE / f"{file.sha256}.dcm"
+        private_folder(place.parent)
+        file.path.replace(place)
+        path = place.relative_to(self._root).as_posix()
+        self._set_aside.append(SetAside(path, file.bytes, file.sha256, reason))
+
+    def _commit(self, rows: list[dict[str, Any]], set_aside: list[SetAside]) -> None:
+        files = [self._root / path for path in (*(row["path"] for row in rows), *(file.path for file in set_aside))]
+        for path in files:
+            sync_to_disk(path)
+        for folder in {path.parent for path in files} | {self._folder, self._folder.parent, self._root}:
+            sync_to_disk(folder)
+        self._index.add(self._study, rows, set_aside)
+
+
+@contextmanager
+def deposit(root: Path, index: Index, study: StudyKey) -> Iterator[Deposit]:
+    """Open a deposit for one study; however the block ends, whole parts are kept and the open one is removed.
+
+    Parameters
+    ----------
+    root, index, study
+        As for `Deposit`.
+
+    Yields
+    ------
+    Deposit
+        Hand it to a `MultipartParser`.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="s4s-sync") as executor:
+        incoming = Deposit(root, index, study, executor)
+        try:
+            yield incoming
+        finally:
+            incoming.finish()

@@ -1,0 +1,86 @@
+"""Files of the cache: private folders, a part while it arrives, and what makes it last."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from s4s_lab.dicom.headers import Header, read_header
+
+FILE_MODE: Final = 0o600
+FOLDER_MODE: Final = 0o700
+PART_SUFFIX: Final = ".part"
+# Enough for the header of nearly every image; the rest is read from the file.
+_HEAD_BYTES: Final = 64 << 10
+_BUFFER_BYTES: Final = 256 << 10
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, for this user alone."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class IncomingFile:
+    """A file while it arrives: written beside its place, hashed and its head kept in the same pass.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is written to; the file must not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, FILE_MODE), "wb", buffering=_BUFFER_BYTES)
+        self._sha256 = hashlib.sha256()
+        self._head = bytearray()
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes."""
+        self._file.write(data)
+        self._sha256.update(data)
+        self.bytes += len(data)
+        missing = _HEAD_BYTES - len(self._head)
+        if missing > 0:
+            self._head += data[:missing]
+
+    def finish(self) -> None:
+        """Learn that all bytes are there."""
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        # On a full disk closing fails once more, over bytes that are not wanted any longer.
+        with suppress(OSError):
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes so far, in hexadecimal digits."""
+        return self._sha256.hexdigest()
+
+    def header(self) -> Header:
+        """Read the finished file's header: from its head, or from the whole file when that is too little."""
+        header = read_header(bytes(self._head))
+        if not header.cut or self.bytes <= len(self._head):
+            return header
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            return read_header(whole)

@@ -1,0 +1,301 @@
+"""The cache's memory in one SQLite file: which studies, which files, which were set aside."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from s4s_lab.dicom.columns import instance_schema
+from s4s_lab.dicom.files import FILE_MODE, private_folder
+from s4s_lab.errors import DatasetBusy, DatasetError
+
+State = Literal["complete", "partial", "missing"]
+
+_FORMAT: Final = 1
+_BUSY_S: Final = 30.0
+_OF_STUDY: Final = ("source", "participant_id", "patient_id")
+_OF_FILE: Final = tuple(name for name in instance_schema().names if name not in _OF_STUDY)
+_SQL_TYPE: Final = {pa.int32(): "INTEGER", pa.int64(): "INTEGER", pa.float64(): "REAL"}
+
+
+def _columns() -> str:
+    fields = [instance_schema().field(name) for name in _OF_FILE]
+    return ", ".join(f'"{field.name}" {_SQL_TYPE.get(field.type, "TEXT")}' for field in fields)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+# The names in these statements are this module's own, from the declared columns; every value is bound.
+_SCHEMA: Final = f"""
+PRAGMA journal_mode = WAL;
+BEGIN;
+CREATE TABLE cache (generation INTEGER NOT NULL);
+INSERT INTO cache VALUES (0);
+CREATE TABLE studies (
+    archive TEXT NOT NULL, study_uid TEXT NOT NULL, source TEXT NOT NULL, participant_id TEXT, patient_id TEXT NOT NULL,
+    state TEXT NOT NULL, expected INTEGER, PRIMARY KEY (archive, study_uid)
+);
+CREATE TABLE instances (archive TEXT NOT NULL, {_columns()}, PRIMARY KEY (archive, study_uid, instance_uid));
+CREATE TABLE quarantine (
+    archive TEXT NOT NULL, study_uid TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, reason TEXT NOT NULL,
+    path TEXT NOT NULL, PRIMARY KEY (archive, study_uid, sha256)
+);
+PRAGMA user_version = {_FORMAT};
+COMMIT;
+"""  # noqa: S608  no value of a caller is in it
+_INSERT: Final = f"INSERT OR REPLACE INTO instances (archive, {_quoted(_OF_FILE)}) VALUES (?{', ?' * len(_OF_FILE)})"  # noqa: S608  as above
+_SELECT: Final = (
+    f"SELECT {_quoted((*_OF_STUDY, *_OF_FILE))} FROM instances JOIN studies USING (archive, study_uid) "  # noqa: S608  as above
+    "WHERE ?1 IS NULL OR study_uid = ?1 "
+    "ORDER BY source, patient_id, archive, study_uid, series_uid, instance_number, instance_uid"
+)
+
+
+@dataclass(frozen=True)
+class StudyKey:
+    """Whose study it is, and where from.
+
+    Parameters
+    ----------
+    archive : str
+        What `archive_key` gives.
+    study_uid : str
+        Bare and checked.
+    source : str
+        FHIR base URL of the server that named the study.
+    patient_id : str
+        FHIR id of the patient.
+    participant_id : str or None
+        The research study's own pseudonym.
+    """
+
+    archive: str
+    study_uid: str
+    source: str
+    patient_id: str
+    participant_id: str | None
+
+
+@dataclass(frozen=True)
+class CachedStudy:
+    """What the cache holds of one study.
+
+    Parameters
+    ----------
+    study_uid, archive : str
+        Its key.
+    state : "complete", "partial" or "missing"
+        Complete: the closing boundary was seen and the count agreed.
+    instances : int
+        Files of the study.
+    bytes : int
+        Their size in all [bytes].
+    expected : int or None
+        How many there should be, as the last retrieval was told.
+    """
+
+    study_uid: str
+    archive: str
+    state: State
+    instances: int
+    bytes: int
+    expected: int | None
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as the index remembers it: path relative to the cache, size in [bytes], SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file in quarantine: path relative to the cache, size in [bytes], SHA-256, and why it is there."""
+
+    path: str
+    bytes: int
+    sha256: str
+    reason: str
+
+
+class Index:
+    """The index of one cache; each call opens the file anew, so threads and processes may share it.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; made when something is first written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _make(self) -> None:
+        """Make the file beside its place and link it there whole: of several makers at once, the first one counts."""
+        private_folder(self._path.parent)
+        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
+        os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
+        try:
+            with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+                connection.executescript(_SCHEMA)
+            with suppress(FileExistsError):
+                os.link(fresh, self._path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    @contextmanager
+    def _opened(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
+            try:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version != _FORMAT:
+                    raise DatasetError("The image cache was made by another version.", hint="Upgrade s4s-lab.")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute(begin)
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                raise _unusable(error) from None
+
+    def _query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        if not self._path.exists():
+            return []
+        with self._opened("BEGIN") as connection:
+            return connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        if not self._path.exists():
+            self._make()
+        with self._opened("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    def generation(self) -> int:
+        """Return a number that grows with every change."""
+        rows = self._query("SELECT generation FROM cache")
+        return int(rows[0][0]) if rows else 0
+
+    def study(self, archive: str, study_uid: str) -> CachedStudy:
+        """Return what is known of one study."""
+        rows = self._query(
+            "SELECT state, expected, count(bytes), ifnull(sum(bytes), 0) FROM studies "
+            "LEFT JOIN instances USING (archive, study_uid) WHERE archive = ? AND study_uid = ? GROUP BY study_uid",
+            archive,
+            study_uid,
+        )
+        state, expected, instances, size = rows[0] if rows else ("missing", None, 0, 0)
+        return CachedStudy(study_uid, archive, state, instances, size, expected)
+
+    def files(self, archive: str, study_uid: str) -> dict[str, KnownFile]:
+        """Return the files of one study by SOP Instance UID."""
+        rows = self._query(
+            "SELECT instance_uid, path, bytes, sha256 FROM instances WHERE archive = ? AND study_uid = ?",
+            archive,
+            study_uid,
+        )
+        return {uid: KnownFile(path, size, sha256) for uid, path, size, sha256 in rows}
+
+    def rows(self, study_uid: str | None) -> list[tuple[Any, ...]]:
+        """Return the cells of table `dicom_instance`, lists and dates as JSON and ISO text, in the table's order."""
+        return self._query(_SELECT, study_uid)
+
+    def add(self, study: StudyKey, rows: Iterable[Mapping[str, Any]], set_aside: Iterable[SetAside] = ()) -> None:
+        """Add files to a study, which is partial from then on until it is settled.
+
+        Parameters
+        ----------
+        study : StudyKey
+            Made when it is not there yet.
+        rows : iterable of mapping
+            Cells by column name; `path` relative to the cache.
+        set_aside : iterable of SetAside
+            Files that went to quarantine.
+        """
+        cells = [(study.archive, *(_stored(row[name]) for name in _OF_FILE)) for row in rows]
+        with self._writing() as connection:
+            changed = connection.executemany(_INSERT, cells).rowcount if cells else 0
+            for file in set_aside:
+                changed += connection.execute(
+                    "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)",
+                    (study.archive, study.study_uid, file.sha256, file.bytes, file.reason, file.path),
+                ).rowcount
+            if cells:
+                _put_study(connection, study, "partial", None)
+            _count_change(connection, changed)
+
+    def settle(self, study: StudyKey, state: State, expected: int | None) -> None:
+        """Say how a retrieval of a study ended; nothing changes when the same is known already."""
+        with self._writing() as connection:
+            _count_change(connection, _put_study(connection, study, state, expected))
+
+
+def _unusable(error: sqlite3.DatabaseError) -> DatasetError:
+    if "locked" in str(error):
+        return DatasetBusy("The image cache's index is in use by another process.")
+    hint = "Move index.sqlite away; the files stay, and fetching again makes a new index."
+    passing = isinstance(error, sqlite3.OperationalError)  # such as a full disk
+    return DatasetError(f"The image cache's index cannot be used: {error}.", hint="" if passing else hint)
+
+
+def _put_study(connection: sqlite3.Connection, study: StudyKey, state: State, expected: int | None) -> int:
+    row = (study.source, study.participant_id, study.patient_id, state, expected)
+    known = connection.execute(
+        "SELECT source, participant_id, patient_id, state, expected FROM studies WHERE archive = ? AND study_uid = ?",
+        (study.archive, study.study_uid),
+    ).fetchone()
+    if known == row:
+        return 0
+    return connection.execute(
+        "INSERT OR REPLACE INTO studies VALUES (?, ?, ?, ?, ?, ?, ?)", (study.archive, study.study_uid, *row)
+    ).rowcount
+
+
+def _count_change(connection: sqlite3.Connection, changed: int) -> None:
+    if changed:
+        connection.execute("UPDATE cache SET generation = generation + 1")
+
+
+def _stored(cell: Any) -> Any:
+    if isinstance(cell, (list, tuple)):
+        return json.dumps(cell)
+    return cell.isoformat() if isinstance(cell, date) else cell
+
+
+def table_of(rows: Sequence[tuple[Any, ...]], folder: str) -> pa.Table:
+    """Return table `dicom_instance` of the rows that `Index.rows` gave.
+
+    Parameters
+    ----------
+    rows : sequence of tuple
+        Cells in the order of the schema.
+    folder : str
+        The cache's own name, put before each path.
+    """
+    schema = instance_schema()
+    cells = dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
+    arrays = []
+    for field in schema:
+        column = cells.get(field.name, [])
+        if pa.types.is_list(field.type):
+            column = [json.loads(cell) for cell in column]
+        elif pa.types.is_date(field.type):
+            column = [cell and date.fromisoformat(cell) for cell in column]
+        elif field.name == "path":
+            column = [f"{folder}/{cell}" for cell in column]
+        arrays.append(pa.array(column, field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)

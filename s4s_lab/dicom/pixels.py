@@ -1,0 +1,196 @@
+"""Slices out of DICOM files: decoded, rescaled and in spatial order, for looking at."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import pixel_array
+
+from s4s_lab.dicom.elements import DEFLATED, TRANSFER_SYNTAX, read_elements
+from s4s_lab.errors import ImageError
+
+Slice = npt.NDArray[np.float32]
+
+_MAX_SAMPLES: Final = 1 << 28
+_MAX_INFLATED: Final = 128 << 20
+_PIECE: Final = 1 << 20
+_SAME_DIRECTION: Final = 1e-3
+_LUMA: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+# What pydicom and the decoders below it raise for data they cannot read.
+_FAULTS: Final = (
+    ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError, RuntimeError,
+    TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame with what decides its place: position [mm], row and column cosines, instance and frame number."""
+
+    pixels: Slice
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    instance_number: int | None
+    number: int
+
+
+def read_slices(paths: Sequence[Path]) -> list[Slice]:
+    """Read the frames of DICOM files as slices in spatial order, with the rescale applied.
+
+    The order is by Image Position (Patient) along the normal of the slices when every frame has one and all lie in
+    parallel planes, else by Instance Number, else as given. Colour becomes grey by its luma; MONOCHROME1 is not
+    inverted.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files, usually of one series.
+
+    Returns
+    -------
+    list of ndarray
+        float32, shape (rows, columns) each; in modality units (Hounsfield for CT) where the file says how.
+
+    Raises
+    ------
+    ImageError
+        If a file has no pixels, is damaged or too large, or is in a transfer syntax that no installed decoder reads.
+
+    References
+    ----------
+    DICOM PS3.3, sections C.7.6.2 (Image Plane), C.11.1 (Modality LUT), C.7.6.16 (multi-frame functional groups).
+    """
+    frames = [frame for path in paths for frame in _frames(path)]
+    return [frame.pixels for frame in _in_order(frames)]
+
+
+def _in_order(frames: list[_Frame]) -> list[_Frame]:
+    by_number = frames
+    if all(frame.instance_number is not None for frame in frames):
+        by_number = sorted(frames, key=lambda frame: (frame.instance_number or 0, frame.number))
+    normal = _common_normal(frames)
+    if normal is None:
+        return by_number
+    return sorted(by_number, key=lambda frame: float(np.dot(normal, frame.position or ())))
+
+
+def _common_normal(frames: list[_Frame]) -> npt.NDArray[np.float64] | None:
+    """Return the normal that all frames share, or None when they have none in common."""
+    orientations = [frame.orientation for frame in frames]
+    if not frames or None in orientations or any(frame.position is None for frame in frames):
+        return None
+    cosines = np.array(orientations)
+    if np.abs(cosines - cosines[0]).max() > _SAME_DIRECTION:
+        return None
+    return np.cross(cosines[0, :3], cosines[0, 3:])
+
+
+def _frames(path: Path) -> list[_Frame]:
+    with warnings.catch_warnings():
+        # pydicom warns of every liberty a file takes; what matters here is whether its pixels can be had.
+        warnings.simplefilter("ignore")
+        try:
+            data_set = _read(path)
+            return [_frame(data_set, pixels, number) for number, pixels in enumerate(_decoded(data_set))]
+        except OSError as error:
+            raise ImageError(f"{path.name} cannot be read: {error.strerror}.") from None
+        except _FAULTS as error:
+            raise ImageError(f"{path.name}: its pixels cannot be read ({_first_line(error)}).") from None
+
+
+def _frame(data_set: pydicom.Dataset, pixels: npt.NDArray[Any], number: int) -> _Frame:
+    instance_number = data_set.get("InstanceNumber")
+    rescale = _functional(data_set, number, "PixelValueTransformationSequence")
+    plane = _functional(data_set, number, "PlanePositionSequence")
+    planes = _functional(data_set, number, "PlaneOrientationSequence")
+    return _Frame(
+        pixels=_grey(apply_modality_lut(pixels, rescale)).astype(np.float32),
+        position=_numbers(plane, "ImagePositionPatient", 3),
+        orientation=_numbers(planes, "ImageOrientationPatient", 6),
+        instance_number=None if instance_number is None else int(instance_number),
+        number=number,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _read(path: Path) -> pydicom.Dataset:
+    _require_inflatable(path)
+    try:
+        data_set = pydicom.dcmread(path)
+    except InvalidDicomError:
+        raise ImageError(f"{path.name} is no DICOM file.") from None
+    if not any(name in data_set for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        modality = data_set.get("Modality") or "an object without a modality"
+        raise ImageError(f"{path.name} has no pixels: it is {modality}.", hint="Choose a series of images.")
+    return data_set
+
+
+def _require_inflatable(path: Path) -> None:
+    """Refuse a deflated data set that would fill the memory; pydicom inflates without a limit."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        elements = read_elements(whole, {TRANSFER_SYNTAX}, 0)
+        if elements.values.get(TRANSFER_SYNTAX, b"").strip(b"\0 ") != DEFLATED.encode():
+            return
+        size, inflate, piece = 0, zlib.decompressobj(-zlib.MAX_WBITS), whole[elements.data_set_at :]
+        while piece and not inflate.eof and size <= _MAX_INFLATED:
+            size += len(inflate.decompress(piece, _PIECE))
+            piece = inflate.unconsumed_tail
+    if size > _MAX_INFLATED:
+        raise ImageError(f"{path.name} inflates to more than {_MAX_INFLATED >> 20} MiB.")
+
+
+def _decoded(data_set: pydicom.Dataset) -> npt.NDArray[Any]:
+    """Return the pixels, shape (frames, rows, columns) or (frames, rows, columns, samples)."""
+    count = int(data_set.get("NumberOfFrames") or 1)
+    samples = count * data_set.Rows * data_set.Columns * data_set.SamplesPerPixel
+    if not 0 < samples <= _MAX_SAMPLES:
+        raise ImageError(f"An image of {samples} samples is beyond what is read at once ({_MAX_SAMPLES}).")
+    syntax = data_set.file_meta.get("TransferSyntaxUID")
+    try:
+        pixels = pixel_array(data_set)
+    except (NotImplementedError, RuntimeError) as error:
+        hint = "Install the decoders: pip install 's4s-lab[pixels]'." if "missing" in str(error) else ""
+        raise ImageError(f"Transfer syntax {syntax} cannot be decoded ({_first_line(error)}).", hint=hint) from None
+    if data_set.PhotometricInterpretation == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, data_set)
+    return pixels if count > 1 else pixels[np.newaxis]
+
+
+def _functional(data_set: pydicom.Dataset, frame: int, group: str) -> pydicom.Dataset:
+    """Return the item that holds a functional group of one frame; the data set itself where there are none."""
+    per_frame = data_set.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = data_set.get("SharedFunctionalGroupsSequence") or ()
+    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
+        if groups.get(group):
+            return groups[group].value[0]  # type: ignore[no-any-return]  # pydicom types sequence values as Any
+    return data_set
+
+
+def _grey(frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if frame.ndim == 2:
+        return frame
+    grey: npt.NDArray[Any] = frame[..., :3] @ _LUMA
+    return grey
+
+
+def _numbers(item: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    value = item.get(keyword)
+    if value is None or isinstance(value, str) or len(value) != count:
+        return None
+    numbers = tuple(float(number) for number in value)
+    return numbers if np.isfinite(numbers).all() else None
