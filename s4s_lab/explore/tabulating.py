@@ -1,0 +1,172 @@
+"""FHIR files and resources to tables: Bundles, NDJSON, single resources, of STU3 and R4 mixed."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from s4s_lab.errors import NotFhir, UsageError
+from s4s_lab.views import Subject, View, decode, load_view, run_views
+
+Source = str | Path | Mapping[str, Any] | Iterable[str | Path | Mapping[str, Any]]
+AnyView = str | Path | Mapping[str, Any] | View
+_BOM = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n" + _BOM
+
+
+def _paths(source: str | Path) -> list[Path]:
+    """Return the file that is named, or the files that a pattern matches, sorted."""
+    path = Path(source)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", hint=f"Name its files, for example {path / '**' / '*.json'}.")
+    if path.exists():
+        return [path]
+    pattern = str(source)
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))] if glob.has_magic(pattern) else []  # noqa: PTH207  # patterns may be absolute
+    files = [one for one in found if one.is_file()]
+    if not files:
+        raise UsageError(f"No file matches {pattern!r}.", hint="Check the path, and quote patterns in a shell.")
+    return files
+
+
+def _resource(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise NotFhir(f"{place} holds no FHIR resource: a JSON object is due.")
+    if not isinstance(value.get("resourceType"), str):
+        raise NotFhir(f"{place} holds no FHIR resource: resourceType is missing.")
+    return value
+
+
+def _in_file(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the resources of a file: one a line when its first line is whole JSON, else the one that it is."""
+    try:
+        with path.open("rb") as file:
+            first = next((line for line in file if line.strip(_BLANK)), b"").removeprefix(_BOM)
+            if not first:
+                raise NotFhir(f"{path} is empty.")
+            try:
+                value = decode(first)
+            except NotFhir:
+                value = decode(first + file.read(), str(path))
+            yield _resource(value, str(path))
+            for number, line in enumerate(file, start=2):
+                if line.strip():
+                    place = f"{path}, line {number},"
+                    yield _resource(decode(line, place), place)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _entries(bundle: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    entries = bundle.get("entry")
+    found = entries if isinstance(entries, list) else [entries]
+    return [entry for entry in found if isinstance(entry, Mapping) and isinstance(entry.get("resource"), Mapping)]
+
+
+def _full_urls(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Map each entry's `fullUrl` to the literal reference of its resource."""
+    urls: dict[str, str] = {}
+    for entry in entries:
+        url, resource = entry.get("fullUrl"), entry["resource"]
+        resource_type, resource_id = resource.get("resourceType"), resource.get("id")
+        if isinstance(url, str) and isinstance(resource_type, str) and isinstance(resource_id, str):
+            urls[url] = f"{resource_type}/{resource_id}"
+    return urls
+
+
+def _subjects(top: Mapping[str, Any]) -> Iterator[Subject]:
+    """Yield a resource, or those of a Bundle and of the Bundles in it; contained resources stay where they are."""
+    waiting: list[tuple[Mapping[str, Any], Mapping[str, str]]] = [(top, {})]
+    while waiting:
+        resource, urls = waiting.pop()
+        if resource.get("resourceType") != "Bundle":
+            yield Subject(resource, full_urls=urls)
+            continue
+        entries = _entries(resource)
+        inner = {**urls, **_full_urls(entries)}
+        waiting.extend((entry["resource"], inner) for entry in reversed(entries))
+
+
+def _all_subjects(source: Source) -> Iterator[Subject]:
+    if isinstance(source, str | Path | Mapping):
+        source = [source]
+    elif not isinstance(source, Iterable):
+        raise UsageError(f"Resources or files are due, not {type(source).__name__}.")
+    for position, one in enumerate(source):
+        if isinstance(one, str | Path):
+            for path in _paths(one):
+                for resource in _in_file(path):
+                    yield from _subjects(resource)
+        else:
+            yield from _subjects(_resource(one, f"Resource {position}"))
+
+
+def tabulate_many(source: Source, views: Sequence[AnyView]) -> dict[str, pa.Table]:
+    """Run several views over files or resources; each resource is decoded once for all of them.
+
+    Files are read one after another, so memory holds one file and the rows so far.
+
+    Parameters
+    ----------
+    source : str, Path, dict, or iterable of these
+        A path, a glob pattern (`**` reaches into folders), or decoded resources. Files hold a resource, a Bundle (also
+        Bundles in Bundles), or NDJSON, whatever their name ends in.
+    views : sequence of str, Path, dict or View
+        Packaged names, ViewDefinition files, or ViewDefinitions.
+
+    Returns
+    -------
+    dict of str to pyarrow.Table
+        By the views' names. `source` and `participant_id` are null in packaged tables: no server was asked.
+
+    Raises
+    ------
+    NotFhir
+        If a file is no FHIR JSON; the message names it, and nothing is returned.
+    UsageError
+        If nothing matches, a file cannot be read, or two views have one name.
+    ViewError
+        If a view cannot be compiled.
+    """
+    return run_views([load_view(view) for view in views], _all_subjects(source))
+
+
+def tabulate(source: Source, view: AnyView) -> pd.DataFrame:
+    """Turn FHIR files or resources into a table.
+
+    Parameters
+    ----------
+    source : str, Path, dict, or iterable of these
+        As for `tabulate_many`.
+    view : str, Path, dict or View
+        A packaged view's name, a ViewDefinition file, or a ViewDefinition (SQL on FHIR v2).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Arrow-backed, columns in the view's order; packaged views take STU3 and R4 resources mixed.
+
+    Raises
+    ------
+    NotFhir
+        If a file is no FHIR JSON; the message names it, and nothing is returned.
+    UsageError
+        If nothing matches, or a file cannot be read.
+    ViewError
+        If the view cannot be compiled.
+
+    Examples
+    --------
+    >>> study = {"resourceType": "ImagingStudy", "id": "a", "uid": "urn:oid:1.2.3", "numberOfSeries": 2}
+    >>> tabulate([study], "imaging_study")[["resource_id", "study_uid", "number_of_series"]]
+      resource_id study_uid  number_of_series
+    0           a     1.2.3                 2
+    """
+    (table,) = tabulate_many(source, [view]).values()
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame

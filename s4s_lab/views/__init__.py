@@ -1,0 +1,30 @@
+"""Tables declared as SQL on FHIR ViewDefinitions: resources in, Arrow tables out. Pure: no network, no dataset.
+
+References
+----------
+SQL on FHIR v2 (HL7): ViewDefinition.
+"""
+
+from __future__ import annotations
+
+from s4s_lab.views.columns import Column
+from s4s_lab.views.heads import Provenance
+from s4s_lab.views.loading import View, data_dictionary, load_view, packaged_views, table_schema
+from s4s_lab.views.resources import FhirVersion, fhir_version_of, resource_key
+from s4s_lab.views.running import Subject, decode, run_views
+
+__all__ = [
+    "Column",
+    "FhirVersion",
+    "Provenance",
+    "Subject",
+    "View",
+    "data_dictionary",
+    "decode",
+    "fhir_version_of",
+    "load_view",
+    "packaged_views",
+    "resource_key",
+    "run_views",
+    "table_schema",
+]

@@ -1,0 +1,113 @@
+"""Steps from JSON values to their children: plain elements, choice elements, types."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from s4s_lab.views.issues import Unplaced, shown
+
+# Elements that FHIR STU3 and R4 write with their type at the end of the name (`value[x]`): they alone are worth a
+# search when the plain name is not there.
+_CHOICES = """
+abatement additive age allowed amount answer asNeeded author born chargeItem collected content deceased defaultValue
+definition detail diagnosis dose due effective entity event fastingStatus fixed identified initial item legallyBinding
+location maxValue medication minValue minimumVolume multipleBirth occurrence onset pattern performed probability
+procedure product rate reason reported scheduled serviced source start statusReason subject target time timing topic
+used value
+"""
+CHOICE_ELEMENTS = frozenset(_CHOICES.split())
+_INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt", "integer64"})
+
+
+def _append(found: list[Any], value: Any) -> None:
+    if isinstance(value, list):
+        found.extend(one for one in value if one is not None)
+    elif value is not None:
+        found.append(value)
+
+
+def misplaced(item: Any) -> Unplaced:
+    """Say that an object was due where `item` stands; what was said before about it stays."""
+    return item if isinstance(item, Unplaced) else Unplaced(f"{shown(item)} is no object")
+
+
+def _any_choice(item: dict[str, Any], name: str) -> Any:
+    """Return the choice element `name`, whatever its type."""
+    for key, value in item.items():
+        if key.startswith(name) and key[len(name) : len(name) + 1].isupper():
+            return value
+    return None
+
+
+def children(items: list[Any], name: str, *, tolerant: bool) -> list[Any]:
+    """Return the elements `name` of all items, lists flattened, nulls left out.
+
+    Parameters
+    ----------
+    items : list
+        Objects; others have no children.
+    name : str
+        The element's name.
+    tolerant : bool
+        Give an `Unplaced` for each item that is no object.
+    """
+    found: list[Any] = []
+    for item in items:
+        if isinstance(item, dict):
+            value = item.get(name)
+            if value is None and name in CHOICE_ELEMENTS:
+                value = _any_choice(item, name)
+            _append(found, value)
+        elif tolerant:
+            found.append(misplaced(item))
+    return found
+
+
+def chosen(items: list[Any], name: str, type_name: str, *, tolerant: bool) -> list[Any]:
+    """Return the choice element `name` where it has the given type, as in `value.ofType(Quantity)`.
+
+    Parameters
+    ----------
+    items : list
+        Objects; others have no children.
+    name, type_name : str
+        `value` and `Quantity` for the JSON member `valueQuantity`.
+    tolerant : bool
+        Give an `Unplaced` for each item that is no object.
+
+    References
+    ----------
+    FHIR, "JSON representation": choice of data types.
+    """
+    key = name + type_name[0].upper() + type_name[1:]
+    found: list[Any] = []
+    for item in items:
+        if isinstance(item, dict):
+            _append(found, item.get(key))
+            if name in item:
+                found.extend(of_type(children([item], name, tolerant=False), type_name))
+        elif tolerant:
+            found.append(misplaced(item))
+    return found
+
+
+def _has_type(value: Any, type_name: str) -> bool:
+    match value:
+        case bool():
+            return type_name == "boolean"
+        case int():
+            return type_name in _INTEGERS or type_name == "decimal"
+        case float() | Decimal():
+            return type_name == "decimal"
+        case str():
+            return type_name[0].islower() and type_name not in _INTEGERS | {"boolean", "decimal"}
+        case dict():
+            return bool(value.get("resourceType", type_name) == type_name) and type_name[0].isupper()
+        case _:
+            return False
+
+
+def of_type(items: list[Any], type_name: str) -> list[Any]:
+    """Return the items that can be of a type, as far as JSON tells: resources by `resourceType`, primitives by kind."""
+    return [item for item in items if isinstance(item, Unplaced) or _has_type(item, type_name)]
