@@ -1,0 +1,17 @@
+"""The dataset: an append-only log of what was received, tables derived from it, watermarks, a ledger (Delta Lake)."""
+
+from s4s_lab.lake.connections import ConnectionRecord
+from s4s_lab.lake.dataset import Dataset, open_dataset
+from s4s_lab.lake.ledger import Ledger, PullRow
+from s4s_lab.lake.log import CurrentVersion, ResourceLog, ResourceVersion
+
+__all__ = [
+    "ConnectionRecord",
+    "CurrentVersion",
+    "Dataset",
+    "Ledger",
+    "PullRow",
+    "ResourceLog",
+    "ResourceVersion",
+    "open_dataset",
+]

@@ -1,0 +1,375 @@
+"""The dataset: one folder with a log of what was received, tables derived from it, a ledger of pulls, and images."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from s4s_lab.dicom import DicomCache, instance_schema
+from s4s_lab.errors import NotInDataset, S4SWarning, TableBehind, UsageError
+from s4s_lab.lake import opening
+from s4s_lab.lake.connections import ConnectionRecord, Connections
+from s4s_lab.lake.derive import catalogue
+from s4s_lab.lake.images import IMAGES, ImageTable, in_order
+from s4s_lab.lake.ledger import Ledger
+from s4s_lab.lake.log import Patient, ResourceLog
+from s4s_lab.lake.moments import AsOf
+from s4s_lab.lake.overview import dictionary_of, status_of
+from s4s_lab.lake.reading import Reading
+from s4s_lab.lake.tables import ViewTables
+from s4s_lab.views import data_dictionary
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def open_dataset(path: str | Path, *, create: bool = True) -> Dataset:
+    """Open a dataset, making it first where there is none.
+
+    On opening, locks are probed, the folder is closed to other users, and the newest commits are checked: one that a
+    power cut left unfinished is set aside with a warning, so that it costs that commit and nothing else.
+
+    Parameters
+    ----------
+    path : str or Path
+        The dataset's folder.
+    create : bool
+        Whether to make a dataset in a missing or empty folder.
+
+    Returns
+    -------
+    Dataset
+        Ready to pull into and to read from.
+
+    Raises
+    ------
+    NotADataset
+        If the folder holds something else, or nothing and `create` is false.
+    DatasetError
+        If file locks do not work there, or the dataset has lost its log.
+
+    Warns
+    -----
+    S4SWarning
+        When something unfinished was set aside, or the folder was open to others.
+
+    Examples
+    --------
+    >>> data = open_dataset("data/demo")  # doctest: +SKIP
+    """
+    root = Path(path).expanduser().absolute()
+    settings = opening.find_or_make(root, create=create)
+    for sentence in opening.look_after(root):
+        warnings.warn(S4SWarning(sentence), stacklevel=2)
+    return Dataset(root, settings)
+
+
+class Dataset:
+    """One dataset; `open_dataset` gives it.
+
+    Parameters
+    ----------
+    root : Path
+        Its folder.
+    settings : Settings
+        What its dataset.json says.
+    """
+
+    def __init__(self, root: Path, settings: opening.Settings) -> None:
+        self._root = root
+        self.dataset_id = settings.dataset_id
+        self._locks = opening.lock_folder(root)
+        self._connections = Connections(root, settings.dataset_id, self._locks)
+        self.log = ResourceLog(root / "resources", settings.buckets, self._locks)
+        self.ledger = Ledger(root / "pulls", self._locks)
+        self._tables = ViewTables(root / "tables", self.log, self._connections, self._locks)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.dataset_id[:8]} in {self._root}>"
+
+    @cached_property
+    def images(self) -> DicomCache:
+        """The cache of DICOM files."""
+        return DicomCache(self._root / "dicom")
+
+    @property
+    def _image_table(self) -> ImageTable:
+        return ImageTable(self._root / "tables" / IMAGES, self.images, self.log.bucket, self._locks)
+
+    def connection(self, fhir_url: str, patient_id: str, participant_id: str | None = None) -> ConnectionRecord:
+        """Find or make the record of one participant at one server.
+
+        Parameters
+        ----------
+        fhir_url : str
+            The server's FHIR base URL.
+        patient_id : str
+            The FHIR id of the patient there.
+        participant_id : str, optional
+            The study's own pseudonym. Another one than before is kept, and shown in the tables at once.
+
+        Raises
+        ------
+        UsageError
+            If `fhir_url` is no http or https address.
+        """
+        record, renamed = self._connections.record(fhir_url, patient_id, participant_id)
+        if renamed:
+            self._tables.refresh(renamed=[(record.fhir_url, record.patient_id)])
+        return record
+
+    def connections(self) -> list[ConnectionRecord]:
+        """Return every connection, by server and patient."""
+        return self._connections.all()
+
+    def cursor(self, record: ConnectionRecord, resource_type: str, fingerprint: str) -> str:
+        """Return the random id of a watermark, written to the connection's file before its first use.
+
+        Parameters
+        ----------
+        record : ConnectionRecord
+            Whose watermark.
+        resource_type : str
+            Of which type.
+        fingerprint : str
+            Identifies the query.
+
+        Raises
+        ------
+        DatasetError
+            If the connection is no longer in the dataset.
+        """
+        return self._connections.cursor(record, resource_type, fingerprint)
+
+    @contextmanager
+    def pulling(self, record: ConnectionRecord) -> Iterator[None]:
+        """Hold the lock of one connection: two pulls of it never run at once.
+
+        Parameters
+        ----------
+        record : ConnectionRecord
+            Whose.
+
+        Raises
+        ------
+        DatasetBusy
+            If another pull of it runs.
+        """
+        busy = "Another process is pulling this connection."
+        with self._locks.alone(f"pull-{record.connection_id}", busy=busy):
+            yield
+
+    def refresh(self, patients: Collection[Patient] | None = None) -> None:
+        """Bring the tables to the log's newest version, by work in proportion to the patients that changed.
+
+        Parameters
+        ----------
+        patients : collection of (source, patient_id), optional
+            Whose rows have to be current afterwards; everybody's when None. Others who changed come along, since one
+            version of the log holds for a whole table.
+
+        Raises
+        ------
+        DatasetBusy
+            If another process refreshes for longer than a minute.
+        """
+        self._tables.refresh(patients)
+
+    def refresh_images(self) -> None:
+        """Bring table `dicom_instance` to what the cache of images holds.
+
+        Raises
+        ------
+        DatasetBusy
+            If another process refreshes for longer than a minute.
+        """
+        self._image_table.refresh()
+
+    def table(self, name: str, *, as_of: AsOf | None = None, fallen_out: bool = False) -> pd.DataFrame:
+        """Return a table as a DataFrame of Arrow-backed columns.
+
+        Parameters
+        ----------
+        name : str
+            A packaged view, or `dicom_instance`.
+        as_of : int, str, date or datetime, optional
+            The table as it was: a version of the log, the end of a date (UTC), or an instant.
+        fallen_out : bool
+            Whether to show what is no longer in the record, with the column `fell_out_at`.
+
+        Returns
+        -------
+        DataFrame
+            Rows by source, patient and resource, then as the view gives them.
+
+        Raises
+        ------
+        NotInDataset
+            If there is no such table, or was no such version.
+        UsageError
+            If `as_of` names no version.
+
+        Warns
+        -----
+        TableBehind
+            When the table shows an older version of the log and cannot be refreshed now.
+        """
+        rows = self._read(name, as_of, fallen_out=fallen_out)
+        frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
+        return frame
+
+    def arrow(self, name: str, *, as_of: AsOf | None = None, fallen_out: bool = False) -> pa.Table:
+        """Return a table in Arrow; each field says in its metadata what it means.
+
+        Parameters
+        ----------
+        name : str
+            A packaged view, or `dicom_instance`.
+        as_of : int, str, date or datetime, optional
+            The table as it was: a version of the log, the end of a date (UTC), or an instant.
+        fallen_out : bool
+            Whether to show what is no longer in the record, with the column `fell_out_at`.
+
+        Raises
+        ------
+        NotInDataset
+            If there is no such table, or was no such version.
+        UsageError
+            If `as_of` names no version.
+
+        Warns
+        -----
+        TableBehind
+            When the table shows an older version of the log and cannot be refreshed now.
+        """
+        return self._read(name, as_of, fallen_out=fallen_out)
+
+    def relation(self, name: str) -> duckdb.DuckDBPyRelation:
+        """Return a table as a DuckDB relation, for SQL: `data.relation("eob_item").query("items", "SELECT …")`.
+
+        Parameters
+        ----------
+        name : str
+            A packaged view, or `dicom_instance`.
+
+        Raises
+        ------
+        UsageError
+            If DuckDB is not installed.
+        NotInDataset
+            If there is no such table.
+        """
+        try:
+            import duckdb
+        except ImportError:
+            raise UsageError("DuckDB is not installed.", hint="Install it: pip install 's4s-lab[duckdb]'.") from None
+        return duckdb.from_arrow(self._read(name, None, fallen_out=False))
+
+    def _read(self, name: str, as_of: AsOf | None, *, fallen_out: bool) -> pa.Table:
+        read = Reading(self.log, self._tables, self._image_table)
+        rows, behind = read.image_rows(as_of, fallen_out) if name == IMAGES else read.rows(name, as_of, fallen_out)
+        if behind:
+            warnings.warn(TableBehind(behind), stacklevel=3)
+        return rows
+
+    def path(self, name: str | None = None) -> Path:
+        """Return the dataset's folder, or the folder of one of its Delta tables, for any engine.
+
+        Parameters
+        ----------
+        name : str, optional
+            A packaged view, or `dicom_instance`.
+
+        Raises
+        ------
+        NotInDataset
+            If there is no such table.
+        """
+        if name is None:
+            return self._root
+        return self._image_table.path if name == IMAGES else self._tables.path(name)
+
+    def tables(self) -> pa.Table:
+        """Return what tables there are: name, rows (without what fell out), version of the log shown, path.
+
+        Warns
+        -----
+        TableBehind
+            When a table shows an older version of the log and cannot be refreshed now.
+        """
+        version = self.log.version
+        names = [*catalogue(), IMAGES]
+        rows = [self._read(name, None, fallen_out=False).num_rows for name in names]
+        return pa.table(
+            {
+                "name": names,
+                "rows": pa.array(rows, pa.int64()),
+                "version": pa.array([version] * len(names), pa.int64()),
+                "path": [str(self.path(name)) for name in names],
+            }
+        ).sort_by("name")
+
+    def dictionary(self, name: str) -> pd.DataFrame:
+        """Return what each column of a table is: type, where it comes from, meaning, unit.
+
+        Parameters
+        ----------
+        name : str
+            A packaged view, or `dicom_instance`.
+
+        Raises
+        ------
+        NotInDataset
+            If there is no such table.
+        """
+        self.path(name)
+        columns = dictionary_of(instance_schema()) if name == IMAGES else data_dictionary(catalogue()[name])
+        frame: pd.DataFrame = columns.to_pandas(types_mapper=pd.ArrowDtype)
+        return frame
+
+    def slices(self, series_uid: str) -> list[Path]:
+        """Return the files of one series that are in the cache, in spatial order.
+
+        Parameters
+        ----------
+        series_uid : str
+            Series Instance UID.
+
+        Raises
+        ------
+        NotInDataset
+            If the cache has none.
+        """
+        rows = self.images.instances()
+        paths = in_order(rows.filter(pc.equal(rows["series_uid"], series_uid)))
+        if not paths:
+            raise NotInDataset(f"There are no images of series {series_uid}.", hint="Fetch its study first.")
+        return [self._root / path for path in paths]
+
+    def status(self) -> pd.DataFrame:
+        """Return how pulls stand: one row per connection and resource type.
+
+        Returns
+        -------
+        DataFrame
+            source, patient_id, participant_id, resource_type, last_check, last_mode, last_outcome, last_run,
+            next_broad, not_before, rows, fallen_out.
+        """
+        frame: pd.DataFrame = status_of(self._connections, self.log, self.ledger).to_pandas(types_mapper=pd.ArrowDtype)
+        return frame
+
+    def citation(self) -> str:
+        """Return what to cite: dataset id, version of the log, and the digest of its state.
+
+        The same version gives the same tables (`as_of`) and the same digest at any later time.
+        """
+        version = self.log.version
+        return f"S4S Lab dataset {self.dataset_id}, version {version}, {self.log.digest(version)}"

@@ -1,0 +1,220 @@
+"""Entries of a Delta log, read as the protocol defines them: JSON lines, one action a line.
+
+References
+----------
+Delta transaction log protocol: delta log entries, add file, transaction identifiers, commit provenance, checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s4s_lab.values.instants import from_millis
+
+# How many transaction identifiers a commit of ours carries, kept in its commitInfo: an entry that was cut tells by it.
+TRANSACTIONS = "transactions"
+_ENTRY = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.(?:.*\.)?parquet")
+_LAST_CHECKPOINT = "_last_checkpoint"
+
+
+@dataclass(frozen=True)
+class Added:
+    """A data file that a commit added.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the table's folder.
+    size : int
+        As written [bytes].
+    partition : mapping
+        Partition column to value.
+    data_change : bool
+        False where rows were only moved, as by compaction.
+    """
+
+    path: str
+    size: int
+    partition: Mapping[str, str]
+    data_change: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One committed version of a table.
+
+    Parameters
+    ----------
+    version : int
+        Counts from 0.
+    committed_at : datetime or None
+        By the writer's clock.
+    added : tuple of Added
+        Data files of this commit.
+    removed : int
+        How many data files it replaced.
+    transactions : mapping of str to int
+        Application id to number.
+    info : mapping
+        The commitInfo action.
+    actions : frozenset of str
+        Kinds of action in the entry.
+    """
+
+    version: int
+    committed_at: datetime | None
+    added: tuple[Added, ...]
+    removed: int
+    transactions: Mapping[str, int]
+    info: Mapping[str, Any]
+    actions: frozenset[str]
+
+
+def log_folder(table: Path) -> Path:
+    """Return the folder of a table's log."""
+    return table / "_delta_log"
+
+
+def entry_path(table: Path, version: int) -> Path:
+    """Return the file of one version's log entry."""
+    return log_folder(table) / f"{version:020}.json"
+
+
+def newest_version(table: Path) -> int | None:
+    """Return the number of the newest log entry, None when there is no log."""
+    return max(_numbered(table, _ENTRY).values(), default=None)
+
+
+def _numbered(table: Path, pattern: re.Pattern[str]) -> dict[Path, int]:
+    folder = log_folder(table)
+    if not folder.is_dir():
+        return {}
+    return {file: int(match[1]) for file in folder.iterdir() if (match := pattern.fullmatch(file.name))}
+
+
+def read_entry(table: Path, version: int) -> Entry:
+    """Read one version's log entry.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    version : int
+        Which version.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such entry.
+    ValueError
+        If it is no log entry.
+    """
+    lines = entry_path(table, version).read_text(encoding="utf-8").splitlines()
+    try:
+        actions = [(kind, body) for line in lines for kind, body in json.loads(line).items()]
+        info: dict[str, Any] = next((body for kind, body in actions if kind == "commitInfo"), {})
+        added = [body for kind, body in actions if kind == "add"]
+        return Entry(
+            version=version,
+            committed_at=from_millis(int(info["timestamp"])) if "timestamp" in info else None,
+            added=tuple(
+                Added(unquote(a["path"]), int(a["size"]), a["partitionValues"], bool(a["dataChange"])) for a in added
+            ),
+            removed=sum(kind == "remove" for kind, _ in actions),
+            transactions={body["appId"]: int(body["version"]) for kind, body in actions if kind == "txn"},
+            info=info,
+            actions=frozenset(kind for kind, _ in actions),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{entry_path(table, version)} is no log entry: {error!r}") from None
+
+
+def fault_of(table: Path, version: int) -> str | None:
+    """Say what is unfinished about one version: its entry, or the files that it adds; None when nothing is.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    version : int
+        A version whose files have not been replaced since, such as the newest.
+    """
+    try:
+        entry = read_entry(table, version)
+    except ValueError:
+        return "its log entry is cut off"
+    if not _is_whole(entry):
+        return "its log entry is cut off"
+    for file in entry.added:
+        path = table / file.path
+        if not path.is_file():
+            return "a file that it adds is missing"
+        if path.stat().st_size != file.size:
+            return "a file that it adds is cut off"
+    return None
+
+
+def _is_whole(entry: Entry) -> bool:
+    if "commitInfo" not in entry.actions:
+        return False
+    if entry.version == 0 and not {"protocol", "metaData"} <= entry.actions:
+        return False
+    counted = entry.info.get("operationMetrics", {})
+    return bool(
+        counted.get("num_added_files", len(entry.added)) == len(entry.added)
+        and counted.get("num_removed_files", entry.removed) == entry.removed
+        and entry.info.get(TRANSACTIONS, len(entry.transactions)) == len(entry.transactions)
+    )
+
+
+def broken_checkpoints(table: Path, *, newest: int) -> list[Path]:
+    """Return files of checkpoints that are newer than `newest`, or cannot be read, and hints that name such a one.
+
+    A table opens without them: every entry of its log is kept.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    newest : int
+        The newest version that counts.
+    """
+    kept = _numbered(table, _CHECKPOINT)
+    latest = max(kept.values(), default=-1)
+    broken = [path for path, number in kept.items() if number > newest or (number == latest and not _is_parquet(path))]
+    hint = log_folder(table) / _LAST_CHECKPOINT
+    if hint.is_file() and not _names_one_of(hint, {n for path, n in kept.items() if path not in broken}):
+        broken.append(hint)
+    return broken
+
+
+def checkpoint_files(table: Path, version: int) -> list[Path]:
+    """Return the files that a checkpoint of one version made, with the hint that names the newest."""
+    made = log_folder(table) / f"{version:020}.checkpoint.parquet"
+    return [made, log_folder(table) / _LAST_CHECKPOINT] if made.is_file() else []
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _names_one_of(hint: Path, versions: set[int]) -> bool:
+    try:
+        return json.loads(hint.read_text(encoding="utf-8"))["version"] in versions
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,157 @@
+"""Table `dicom_instance`: the image cache's index as a Delta table beside the others."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from s4s_lab.dicom import DicomCache, instance_schema
+from s4s_lab.errors import NotInDataset
+from s4s_lab.lake import delta
+from s4s_lab.lake.entries import read_entry
+from s4s_lab.lake.locks import Locks
+from s4s_lab.lake.stored import PARTITION, Layout
+
+IMAGES = "dicom_instance"
+# The transaction identifier that says which generation of the cache the table shows.
+_SHOWN = "dicom"
+_NOTHING_SHOWN = -1
+_LAYOUT = Layout(instance_schema(), key=("source", "patient_id", "study_uid", "series_uid"))
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The table of files, made from the cache's index.
+
+    Parameters
+    ----------
+    path : Path
+        The Delta table's folder.
+    cache : DicomCache
+        The cache.
+    bucket : callable
+        Gives a patient's bucket.
+    locks : Locks
+        The dataset's locks.
+    """
+
+    path: Path
+    cache: DicomCache
+    bucket: Callable[[str, str], int]
+    locks: Locks
+
+    def is_current(self) -> bool:
+        """Say whether the table shows the cache's present generation."""
+        if not delta.exists(self.path):
+            return False
+        handle = delta.open_table(self.path)
+        return _LAYOUT.fits(handle) and handle.transaction_version(_SHOWN) == self.cache.generation
+
+    def refresh(self, *, timeout_s: float = 60.0) -> None:
+        """Bring the table to the cache's present generation.
+
+        Parameters
+        ----------
+        timeout_s : float
+            How long to wait for another process that refreshes [s].
+
+        Raises
+        ------
+        DatasetBusy
+            If another process refreshes for longer, or maintenance goes on.
+        """
+        if self.is_current():
+            return
+        busy = "Another process is refreshing the table of images."
+        with self.locks.writing(), self.locks.alone(IMAGES, timeout_s=timeout_s, busy=busy):
+            # Read before the rows: rows that come in between are shown again by the next refresh.
+            generation = self.cache.generation
+            delta.create(self.path, _LAYOUT.stored, partition_by=PARTITION, transactions={_SHOWN: _NOTHING_SHOWN})
+            new_schema = not _LAYOUT.fits(delta.open_table(self.path))
+            delta.replace(self.path, self._rows(), where=None, transactions={_SHOWN: generation}, new_schema=new_schema)
+
+    def read(self, *, fallen_out: bool) -> pa.Table:
+        """Read the table as it is stored now.
+
+        Parameters
+        ----------
+        fallen_out : bool
+            Whether to show the column `fell_out_at`, which is null: files that were received stay.
+
+        Raises
+        ------
+        NotInDataset
+            If it was never made.
+        """
+        return _LAYOUT.read(delta.open_table(self.path), fallen_out=fallen_out)
+
+    def derive(self, *, fallen_out: bool) -> pa.Table:
+        """Make the table from the cache's index, and store nothing.
+
+        Parameters
+        ----------
+        fallen_out : bool
+            Whether to show the column `fell_out_at`.
+        """
+        return _LAYOUT.show(self._rows(), fallen_out=fallen_out)
+
+    def read_until(self, moment: datetime, *, fallen_out: bool) -> pa.Table:
+        """Read the table as it was at a moment; empty before its first version.
+
+        Parameters
+        ----------
+        moment : datetime
+            By the clocks of those who wrote, aware.
+        fallen_out : bool
+            Whether to show the column `fell_out_at`.
+        """
+        newest = int(delta.open_table(self.path).version()) if delta.exists(self.path) else -1
+        version = bisect_right(range(newest + 1), moment, key=self._committed_at) - 1
+        if version < 0:
+            return _LAYOUT.show(_LAYOUT.stored.empty_table(), fallen_out=fallen_out)
+        handle = delta.open_table(self.path, version)
+        if not _LAYOUT.fits(handle):
+            raise NotInDataset(f"Table {IMAGES} had other columns at that time.")
+        return _LAYOUT.read(handle, fallen_out=fallen_out)
+
+    def _committed_at(self, version: int) -> datetime:
+        return read_entry(self.path, version).committed_at or datetime.max.replace(tzinfo=UTC)
+
+    def _rows(self) -> pa.Table:
+        rows = self.cache.instances()
+        owners = zip(rows["source"].to_pylist(), rows["patient_id"].to_pylist(), strict=True)
+        return _LAYOUT.place(rows, buckets=[self.bucket(source or "", patient or "") for source, patient in owners])
+
+
+def in_order(rows: pa.Table) -> list[str]:
+    """Return the paths of one series' files in spatial order, by instance number where positions do not tell.
+
+    Parameters
+    ----------
+    rows : pa.Table
+        Rows of `dicom_instance` of one series.
+
+    References
+    ----------
+    DICOM PS3.3, section C.7.6.2.1.1: Image Position and Image Orientation (Patient).
+    """
+    frame = rows.select(["path", "instance_number", "image_position_patient", "image_orientation_patient"]).to_pandas()
+    frame["depth"] = _depths(frame)
+    return [str(path) for path in frame.sort_values(["depth", "instance_number", "path"])["path"]]
+
+
+def _depths(frame: pd.DataFrame) -> pd.Series[float] | float:
+    """Return each slice's place along the normal of the first one [mm]; 0 for all where one has no position."""
+    positions, orientations = frame["image_position_patient"], frame["image_orientation_patient"]
+    if not len(frame) or not (positions.map(len).eq(3).all() and orientations.map(len).eq(6).all()):
+        return 0.0
+    across, down = np.split(np.asarray(orientations.iloc[0], dtype=float), 2)
+    depths = np.stack([np.asarray(position, dtype=float) for position in positions]) @ np.cross(across, down)
+    return pd.Series(np.round(depths, 6), index=frame.index)

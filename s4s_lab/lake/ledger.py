@@ -1,0 +1,204 @@
+"""The ledger in pulls/: what each run did, one row a resource type. It is advice: nothing that it says is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from s4s_lab.lake import delta
+from s4s_lab.lake.connections import ConnectionRecord
+from s4s_lab.lake.locks import Locks
+
+PullMode = Literal["first", "update", "broad"]
+FilterBehaviour = Literal["honoured", "ignored", "empty", "broken", "unknown"]
+PullOutcome = Literal["done", "waiting", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class PullRow:
+    """What one run did for one resource type of one connection.
+
+    Parameters
+    ----------
+    run_id : str
+        The run; rows of the log carry it too.
+    connection_id : str
+        Whose record.
+    resource_type : str
+        FHIR resource type.
+    mode : str
+        `first`, `update` or `broad`.
+    query_fingerprint : str
+        Identifies the query without `_lastUpdated`.
+    started_at, ended_at : datetime
+        Our clock, aware.
+    requests, pages : int
+        What it took.
+    new, changed, unchanged, fallen_out, returned : int
+        What it brought, in resources.
+    last_check : datetime or None
+        The watermark after the run.
+    filter : str
+        How the server treats `_lastUpdated`: `honoured`, `ignored`, `empty`, `broken` or `unknown`.
+    waits_s : float
+        Time that the server asked for and got [s].
+    outcome : str
+        `done`, `waiting`, `failed`, or `skipped` where the server does not offer the type.
+    warnings : tuple of str
+        Sentences for the user.
+    next_broad : datetime or None
+        When the next broad pull is due.
+    overlap_s : int
+        How far before last_check the next update asks [s].
+    not_before : datetime or None
+        The earliest moment to ask again, when the server named one.
+    differences : str
+        JSON: what the broad pull found and updates had missed.
+    """
+
+    run_id: str
+    connection_id: str
+    resource_type: str
+    mode: PullMode
+    query_fingerprint: str
+    started_at: datetime
+    ended_at: datetime
+    requests: int = 0
+    pages: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    fallen_out: int = 0
+    returned: int = 0
+    last_check: datetime | None = None
+    filter: FilterBehaviour = "unknown"
+    waits_s: float = 0.0
+    outcome: PullOutcome = "done"
+    warnings: tuple[str, ...] = ()
+    next_broad: datetime | None = None
+    overlap_s: int = 300
+    not_before: datetime | None = None
+    differences: str = "[]"
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, unit: str = "", null: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=null, metadata={"meaning": meaning, "unit": unit})
+
+
+_INSTANT = pa.timestamp("ms", "UTC")
+# fmt: off
+LEDGER_SCHEMA = pa.schema([
+    _field("run_id", pa.string(), "the run; rows of the log carry it too"),
+    _field("connection_id", pa.string(), "whose record"),
+    _field("resource_type", pa.string(), "FHIR resource type"),
+    _field("mode", pa.string(), "first, update or broad"),
+    _field("query_fingerprint", pa.string(), "identifies the query without _lastUpdated"),
+    _field("started_at", _INSTANT, "begin of the run, our clock"),
+    _field("ended_at", _INSTANT, "end of the run, our clock"),
+    _field("requests", pa.int64(), "HTTP requests"),
+    _field("pages", pa.int64(), "pages received"),
+    _field("new", pa.int64(), "resources seen for the first time"),
+    _field("changed", pa.int64(), "resources with another content"),
+    _field("unchanged", pa.int64(), "resources with the same content"),
+    _field("fallen_out", pa.int64(), "resources no longer in the record"),
+    _field("returned", pa.int64(), "resources back in the record"),
+    _field("last_check", _INSTANT, "the watermark after the run, the server's clock", null=True),
+    _field("filter", pa.string(), "how the server treats _lastUpdated"),
+    _field("waits_s", pa.float64(), "time that the server asked for and got", unit="s"),
+    _field("outcome", pa.string(), "done, waiting or failed"),
+    _field("warnings", pa.list_(pa.string()), "sentences for the user"),
+    _field("next_broad", _INSTANT, "when the next broad pull is due", null=True),
+    _field("overlap_s", pa.int64(), "how far before last_check the next update asks", unit="s"),
+    _field("not_before", _INSTANT, "the earliest moment to ask again, when the server named one", null=True),
+    _field("differences", pa.string(), "JSON: what the broad pull found and updates had missed"),
+])
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The Delta table pulls/: one commit a run.
+
+    Parameters
+    ----------
+    path : Path
+        The table's folder.
+    locks : Locks
+        The dataset's locks.
+    """
+
+    path: Path
+    locks: Locks
+
+    def record(self, rows: Sequence[PullRow]) -> int:
+        """Append the rows of one run in one commit.
+
+        Parameters
+        ----------
+        rows : sequence of PullRow
+            None: nothing is committed.
+
+        Returns
+        -------
+        int
+            The ledger's version.
+
+        Raises
+        ------
+        DatasetBusy
+            If maintenance goes on.
+        """
+        if not rows:
+            return int(delta.open_table(self.path).version())
+        table = pa.Table.from_pylist([vars(row) for row in rows], LEDGER_SCHEMA)
+        with self.locks.writing():
+            return delta.append(self.path, table, transactions={})
+
+    def rows(self, record: ConnectionRecord | None = None) -> pa.Table:
+        """Return the ledger, oldest run first.
+
+        Parameters
+        ----------
+        record : ConnectionRecord, optional
+            Only the runs of this connection.
+        """
+        where = None if record is None else f"connection_id = {delta.literal(record.connection_id)}"
+        found = delta.read(delta.open_table(self.path), LEDGER_SCHEMA, where=where)
+        return found.sort_by([(name, "ascending") for name in ("started_at", "run_id", "resource_type")])
+
+    def last_broad(self, record: ConnectionRecord, resource_type: str) -> datetime | None:
+        """Return when everything of a type was last asked for and came, by a first or a broad pull.
+
+        Parameters
+        ----------
+        record : ConnectionRecord
+            Whose record.
+        resource_type : str
+            Of which type.
+
+        Returns
+        -------
+        datetime or None
+            The server's clock where it had one, else ours; None when that never happened.
+        """
+        for row in reversed(self.rows(record).to_pylist()):
+            if row["resource_type"] == resource_type and row["outcome"] == "done" and row["mode"] in ("first", "broad"):
+                moment: datetime = row["last_check"] or row["started_at"]
+                return moment
+        return None
+
+
+def create_ledger(path: Path) -> None:
+    """Create the empty ledger: version 0.
+
+    Parameters
+    ----------
+    path : Path
+        The Delta table's folder.
+    """
+    delta.create(path, LEDGER_SCHEMA)

@@ -1,0 +1,98 @@
+"""How a table is stored: the columns people see, and those that keep rows in their place. Pure but for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+
+from s4s_lab.lake import delta
+
+FELL_OUT_AT = pa.field(
+    "fell_out_at",
+    pa.timestamp("ms", "UTC"),
+    metadata={"meaning": "when a broad pull no longer found the resource in the record; null: it is in it", "unit": ""},
+)
+_BUCKET = pa.field("bucket", pa.int32(), nullable=False, metadata={"meaning": "hash of source and patient_id"})
+_ROW_NUMBER = pa.field(
+    "row_number", pa.int64(), nullable=False, metadata={"meaning": "place among its resource's rows"}
+)
+PARTITION = ("bucket",)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table as it is stored.
+
+    Parameters
+    ----------
+    columns : pa.Schema
+        What people see.
+    key : tuple of str
+        Columns whose values name what a row belongs to: rows are ordered by them, then as the view gave them.
+    """
+
+    columns: pa.Schema
+    key: tuple[str, ...] = ("source", "patient_id", "resource_id")
+
+    @property
+    def stored(self) -> pa.Schema:
+        """All columns as they are stored."""
+        return pa.schema([*self.columns, FELL_OUT_AT, _BUCKET, _ROW_NUMBER])
+
+    def fits(self, handle: DeltaTable) -> bool:
+        """Say whether a stored table has these columns with these meanings."""
+        return bool(Schema.from_arrow(self.stored) == handle.schema())
+
+    def place(self, rows: pa.Table, *, buckets: Sequence[int] | int, fell_out_at: object = None) -> pa.Table:
+        """Add to a view's rows what is stored beside them.
+
+        Parameters
+        ----------
+        rows : pa.Table
+            In the view's order.
+        buckets : int or sequence of int
+            The bucket of all rows, or of each.
+        fell_out_at : datetime or None
+            When the resources of these rows fell out of the record.
+        """
+        count = rows.num_rows
+        each = [buckets] * count if isinstance(buckets, int) else buckets
+        # Rows of one resource come one after the other.
+        within = rows.select(list(self.key)).to_pandas().groupby(list(self.key), sort=False, dropna=False).cumcount()
+        beside = [
+            pa.array([fell_out_at] * count, FELL_OUT_AT.type),
+            pa.array(each, pa.int32()),
+            pa.array(pd.Series(within, dtype="int64"), pa.int64()),
+        ]
+        columns = [rows.column(name) for name in self.columns.names]
+        return pa.Table.from_arrays([*columns, *beside], names=self.stored.names).cast(self.stored)
+
+    def read(self, handle: DeltaTable, *, fallen_out: bool) -> pa.Table:
+        """Read a stored table in its order.
+
+        Parameters
+        ----------
+        handle : DeltaTable
+            The table, opened.
+        fallen_out : bool
+            Whether to show what fell out of the record, with the column `fell_out_at`.
+        """
+        where = None if fallen_out else "fell_out_at IS NULL"
+        return self.show(delta.read(handle, self.stored, where=where), fallen_out=fallen_out)
+
+    def show(self, rows: pa.Table, *, fallen_out: bool) -> pa.Table:
+        """Put stored rows in order, and leave away what people do not see.
+
+        Parameters
+        ----------
+        rows : pa.Table
+            Stored rows.
+        fallen_out : bool
+            Whether `fell_out_at` is shown.
+        """
+        ordered = rows.sort_by([(name, "ascending") for name in (*self.key, _ROW_NUMBER.name)])
+        return ordered.select([*self.columns.names, *([FELL_OUT_AT.name] if fallen_out else [])])
