@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import webbrowser
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -65,7 +66,7 @@ def run(
         participant_id=participant,
         allowed_origins=frozenset(allow or ()),
     )
-    with pending:
+    with closing(pending):
         _present(pending, print_url=print_url, json_output=json_output)
         link = pending.wait(timeout)
     record = data.connection(link.fhir_url, link.patient_id, participant)

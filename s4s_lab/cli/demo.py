@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from matplotlib.figure import Figure
@@ -54,16 +54,16 @@ def run(dataset: DatasetFolder = DEFAULT, json_output: JsonOutput = False) -> No
     data = open_dataset(_fresh(dataset))
     with sandbox.start(redirect_uri=f"http://127.0.0.1:{_free_port()}/callback") as server:
         journey.tell(f"A reference S4S server runs at {server.fhir_url} with {len(server.participants)} participants.")
-        with _connected(server, data, journey) as links:
-            _pull_all(journey, links, data, "first", "1. First pull: the whole record")
-            change = server.change(0)
-            journey.tell(
-                f"\nThe record of {server.participants[0].name} changes: {len(change.added)} resources are new, "
-                f"{len(change.changed)} changed, {len(change.removed)} fell out."
-            )
-            _pull_all(journey, links, data, "update", "2. Update: what changed since lastCheck")
-            _pull_all(journey, links, data, "broad", "3. Broad pull: what updates cannot show")
-            _fetch_all(journey, links, data)
+        links = _connected(server, data, journey)
+        _pull_all(journey, links, data, "first", "1. First pull: the whole record")
+        change = server.change(0)
+        journey.tell(
+            f"\nThe record of {server.participants[0].name} changes: {len(change.added)} resources are new, "
+            f"{len(change.changed)} changed, {len(change.removed)} fell out."
+        )
+        _pull_all(journey, links, data, "update", "2. Update: what changed since lastCheck")
+        _pull_all(journey, links, data, "broad", "3. Broad pull: what updates cannot show")
+        _fetch_all(journey, links, data)
         plots = [_plot(data)]
     tables = data.tables().to_pylist()
     seconds = round(time.monotonic() - began, 2)
@@ -91,18 +91,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def _connected(server: sandbox.Sandbox, data: Dataset, journey: Journey) -> Iterator[list[Connection]]:
+def _connected(server: sandbox.Sandbox, data: Dataset, journey: Journey) -> list[Connection]:
     """Launch once for each participant: discovery, registration, consent over HTTP, redirect, token exchange."""
     links = []
     for participant in server.participants:
-        with prepare_launch(server.fhir_url, redirect_uri=server.registration.redirect_uri) as launch:
+        with closing(prepare_launch(server.fhir_url, redirect_uri=server.registration.redirect_uri)) as launch:
             server.approve(launch, participant.patient_id)
             link = launch.wait(30)
         record = data.connection(link.fhir_url, link.patient_id)
         links.append(link.kept_at(record.grants_path))
         journey.tell(f"{participant.name} approved; granted: {link.scope}")
-    yield links
+    return links
 
 
 def _pull_all(journey: Journey, links: list[Connection], data: Dataset, mode: PullMode, title: str) -> None:

@@ -55,7 +55,8 @@ def run(
 def show_pull(report: PullReport, title: str | None = None) -> None:
     """Write a pull's report as a table with its notes."""
     table = report.table()
-    show(title or f"Pull of patient {report.patient_id} at {report.fhir_url}: {report.outcome}",
-         ["type", *table.columns], [[name, *row] for name, row in zip(table.index, table.to_numpy(), strict=True)])  # fmt: skip
+    rows = [[name, *cells] for name, cells in zip(table.index, table.to_numpy(), strict=True)]
+    heading = title or f"Pull of patient {report.patient_id} at {report.fhir_url}: {report.outcome}"
+    show(heading, ["type", *table.columns], rows)
     for text in report.warnings:
         say(f"  note: {text}")

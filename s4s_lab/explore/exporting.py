@@ -28,7 +28,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export(
-    data: Dataset, out: str | Path, *, tables: Sequence[str] | None = None, format: Format = "parquet"  # noqa: A002 - the word users know
+    data: Dataset,
+    out: str | Path,
+    *,
+    tables: Sequence[str] | None = None,
+    format: Format = "parquet",  # noqa: A002 - the word users know
 ) -> pd.DataFrame:
     """Write tables as plain files into a folder, with `data_dictionary.csv`, `citation.json` and `SHA256SUMS`.
 
@@ -122,7 +126,8 @@ def _citation(data: Dataset) -> bytes:
 
 
 def _dictionary(name: str, data: Dataset) -> list[dict[str, Any]]:
-    return [{"table": name, **row} for row in data.dictionary(name).astype(object).to_dict("records")]
+    rows = data.dictionary(name).astype(object).to_dict("records")
+    return [{"table": name} | {str(key): value for key, value in row.items()} for row in rows]
 
 
 def _write(target: Path, fill: Callable[[IO[bytes]], object]) -> None:

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from s4s_lab.dicom import read_slices
 from s4s_lab.errors import NotInDataset, UsageError
@@ -47,7 +48,7 @@ def timeline(studies: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     missing = {"started", "modalities"} - set(studies.columns)
     if missing:
-        raise UsageError(f"The table has no column {sorted(missing)[0]}.", hint="Pass the table imaging_study.")
+        raise UsageError(f"The table has no column {min(missing)}.", hint="Pass the table imaging_study.")
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
     dated = studies[studies["started"].notna()]
@@ -62,7 +63,7 @@ def timeline(studies: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_title(f"{len(dated)} studies by year and modality" + (f" ({undated} without a date)" if undated else ""))
     ax.set_ylabel("studies")
     ax.set_xticks(list(counts.index))
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     if len(counts.columns):
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))

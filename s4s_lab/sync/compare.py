@@ -104,9 +104,7 @@ def _kind(known: CurrentVersion | None, got: Received, *, keep_newer: bool) -> s
     return "stale" if keep_newer and older else "changed"
 
 
-def compare(
-    current: Mapping[str, CurrentVersion], brought: Iterable[Received], *, keep_newer: bool
-) -> Comparison:
+def compare(current: Mapping[str, CurrentVersion], brought: Iterable[Received], *, keep_newer: bool) -> Comparison:
     """Sort what a pull brought by what the log already holds; duplicates fall away by content.
 
     Parameters

@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from s4s_lab.connection import Connection
 from s4s_lab.dicom import Retrieval, StudyRequest, archive_key, retrieve_study
@@ -19,6 +21,7 @@ from s4s_lab.errors import (
     ImageError,
     NotEverything,
     NotInDataset,
+    NotReachable,
     NotRetrievable,
     ServerError,
     TruncatedAnswer,
@@ -33,9 +36,6 @@ from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import FetchReport, StudyFetch
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.uids import bare_uid
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # A stream that breaks is asked for again: what arrived whole is kept, so each try begins where the last one ended.
 TRIES = 3
@@ -135,7 +135,7 @@ def _chosen(
         return known
     if isinstance(studies, str):
         studies = [studies]
-    if hasattr(studies, "columns"):
+    if isinstance(studies, pd.DataFrame):
         if "study_uid" not in studies.columns:
             raise UsageError("The table has no column study_uid.", hint="Pass rows of the table imaging_study.")
         studies = studies["study_uid"].dropna()
@@ -191,7 +191,7 @@ def _try(job: _Fetch, study_uid: str, turn: _Turn) -> StudyFetch | _Turn:
         return _retrieved(_retrieve(job, study_uid, turn.study), turn.study)
     except Waiting as wait:
         return replace(turn, not_before=wait.not_before)
-    except TruncatedAnswer as error:
+    except (TruncatedAnswer, NotReachable) as error:
         if turn.broken + 1 < TRIES:
             return replace(turn, broken=turn.broken + 1)
         return StudyFetch(study_uid, "failed", error=str(error))
@@ -244,5 +244,3 @@ def _retrieved(retrieval: Retrieval, study: Mapping[str, Any]) -> StudyFetch:
         seconds=retrieval.seconds,
         error="; ".join(issues) or None,
     )
-
-

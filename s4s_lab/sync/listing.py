@@ -126,8 +126,8 @@ def _remark(entry: Entry) -> str:
 def everything(source: Source) -> tuple[Listing, bool]:
     """Ask the broad query; the second value says whether the listing can be taken as the whole record.
 
-    A server that gives fewer resources than its `Bundle.total` is asked once more; when the two still disagree what came
-    is kept, and nothing is concluded from what did not.
+    A server that gives fewer resources than its `Bundle.total` is asked once more; when the two still disagree what
+    came is kept, and nothing is concluded from what did not.
 
     Raises
     ------
@@ -196,11 +196,16 @@ def filter_behaviour(source: Source) -> Filter:
     -------
     str
         `empty`: asked since 1970, the server finds none of the records it has. `ignored`: asked since the year 2200, it
-        still finds some. Else `honoured`.
+        still finds some. `unknown`: it refuses the question, perhaps for its precision. Else `honoured`.
     """
-    if not _count(source, _EVER):
-        return "empty"
-    return "ignored" if _count(source, _NEVER) else "honoured"
+    try:
+        if not _count(source, _EVER):
+            return "empty"
+        return "ignored" if _count(source, _NEVER) else "honoured"
+    except UnexpectedAnswer as error:
+        if error.status != 400:
+            raise
+        return "unknown"
 
 
 def _count(source: Source, last_updated: str) -> int:

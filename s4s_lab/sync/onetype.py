@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,7 +77,8 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     """
     kind = source.item.resource_type
     current = run.data.log.current(run.record, kind)
-    cursor = run.data.cursor(run.record, kind, fingerprint(run.link, source.item))
+    asks = fingerprint(run.link, source.item)
+    cursor = run.data.cursor(run.record, kind, asks)
     asked = _ask(run.mode, source, advice, run.data.log.last_check(cursor), len(current))
     listing, complete = (asked.update, False) if asked.update else everything(source)
     settled = settle(
@@ -90,7 +91,7 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     last_check = _commit(run, source, asked, listing, settled, current, cursor)
     if kind == "ImagingStudy":
         keep_endpoints(run.data, run.record, run.run_id, source, listing, run.link.fhir_version)
-    return _told(asked, advice, source, settled, last_check, complete)
+    return replace(_told(asked, advice, source, settled, last_check, complete), fingerprint=asks)
 
 
 def _ask(wanted: str, source: Source, advice: Advice, last_check: datetime | None, known: int) -> Asked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Literal
 from uuid import uuid4
@@ -80,15 +81,15 @@ def pull(
     began = time.monotonic()
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     results: list[TypePull] = []
-    with data.pulling(record), progress(total=len(items), unit="type") as bar:
-        with link.client(Patience(budget_s=max_wait_s, on_wait=bar.waiting)) as client:
-            run = Run(link, data, record, client, uuid4().hex, mode, tuple(data.ledger.rows(record).to_pylist()))
-            try:
-                for item in items:
-                    bar.step(item.resource_type)
-                    results.append(_guarded(run, item, bar, max_wait_s))
-            finally:
-                _keep(run, results)
+    with ExitStack() as open_:
+        open_.enter_context(data.pulling(record))
+        bar = open_.enter_context(progress(total=len(items), unit="type"))
+        client = open_.enter_context(link.client(Patience(budget_s=max_wait_s, on_wait=bar.waiting)))
+        run = Run(link, data, record, client, uuid4().hex, mode, tuple(data.ledger.rows(record).to_pylist()))
+        open_.callback(_keep, run, results)
+        for item in items:
+            bar.step(item.resource_type)
+            results.append(_guarded(run, item, bar, max_wait_s))
     report = PullReport(record.fhir_url, record.patient_id, run.run_id, tuple(results), time.monotonic() - began)
     if report.outcome != "done":
         warnings.warn(NotEverything(_what_is_missing(report)), stacklevel=2)

@@ -14,7 +14,6 @@ from s4s_lab.values.instants import format_instant
 Mode = Literal["first", "update", "broad"]
 Filter = Literal["honoured", "ignored", "empty", "broken", "unknown"]
 Outcome = Literal["done", "waiting", "failed", "skipped"]
-_GRAVITY: dict[Outcome, int] = {"skipped": 0, "done": 0, "waiting": 1, "failed": 2}
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class TypePull:
     mode: Mode
     outcome: Outcome = "done"
     started_at: datetime | None = None
+    fingerprint: str = ""
     requests: int = 0
     pages: int = 0
     new: int = 0
@@ -84,8 +84,9 @@ class TypePull:
 
 def gravest(outcomes: Sequence[Outcome]) -> Literal["done", "waiting", "failed"]:
     """Return the gravest of several outcomes; skipped counts as done."""
-    worst = max(outcomes, key=_GRAVITY.__getitem__, default="done")
-    return "done" if worst == "skipped" else worst
+    if "failed" in outcomes:
+        return "failed"
+    return "waiting" if "waiting" in outcomes else "done"
 
 
 @dataclass(frozen=True)

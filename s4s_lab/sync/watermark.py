@@ -1,8 +1,8 @@
 """lastCheck: which instant a pull may keep, what the next one asks from, when a broad pull is due. Pure functions.
 
-The update query of the S4S imaging page loses data when it is taken to the letter: `gt` with a date means "after the end
-of that day", servers commit rows late, and clocks differ. So lastCheck is the server's own clock at the start of the
-first page, it goes back on the wire in milliseconds, and the query asks from some minutes before it.
+The update query of the S4S imaging page loses data when it is taken to the letter: `gt` with a date means "after the
+end of that day", servers commit rows late, and clocks differ. So lastCheck is the server's own clock at the start of
+the first page, it goes back on the wire in milliseconds, and the query asks from some minutes before it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
-from s4s_lab.values.instants import format_instant
+from s4s_lab.values.instants import format_instant, from_millis, to_millis
 
 Precision = Literal["millisecond", "second", "date"]
 PRECISIONS: tuple[Precision, ...] = ("millisecond", "second", "date")
@@ -48,9 +48,7 @@ class Seen:
     present: datetime | None = None
 
 
-def seen_until(
-    *, date: datetime | None, bundle_time: datetime | None, elapsed_s: float, now: datetime
-) -> Seen:
+def seen_until(*, date: datetime | None, bundle_time: datetime | None, elapsed_s: float, now: datetime) -> Seen:
     """Return which instant the first page of a complete pull stands for.
 
     Parameters
@@ -77,8 +75,13 @@ def seen_until(
     plausible = [clock for clock in clocks if clock <= now + MAX_LEAD]
     if plausible:
         present = date if date is not None and date <= now + MAX_LEAD else None
-        return Seen(min(plausible), by_server=True, present=present)
-    return Seen(now - began - NO_CLOCK_MARGIN, by_server=False)
+        return Seen(_cut(min(plausible)), by_server=True, present=present)
+    return Seen(_cut(now - began - NO_CLOCK_MARGIN), by_server=False)
+
+
+def _cut(moment: datetime) -> datetime:
+    """Cut at milliseconds: what the log keeps of lastCheck, and the precision of a FHIR instant on the S4S page."""
+    return from_millis(to_millis(moment))
 
 
 def since(last_check: datetime, overlap: timedelta, precision: Precision = "millisecond") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def launch() -> Launch:
     """Launch at a sandbox as one participant: registration, consent page, redirect, token."""
 
     def run(server: sandbox.Sandbox, participant: int | str = 0) -> Connection:
-        with prepare_launch(server.fhir_url, redirect_uri=f"http://127.0.0.1:{free_port()}/callback") as pending:
+        redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
+        with closing(prepare_launch(server.fhir_url, redirect_uri=redirect_uri)) as pending:
             server.approve(pending, participant)
             return pending.wait(30)
 

@@ -27,12 +27,14 @@ def data(real: Sandbox, launch: Launch, tmp_path: Path) -> Dataset:
     report = pull(link, data)
     assert report.outcome == "done", report
     report = pull(link, data)
-    assert [item.mode for item in report.types if item.outcome == "done"][0] == "update"
+    assert report.types[0].mode == "update"
     assert fetch(link, data).outcome == "done"
     return data
 
 
-def test_tables_and_files_are_what_the_source_files_hold(data: Dataset, test_data: Path, images: list[DicomFile]) -> None:
+def test_tables_and_files_are_what_the_source_files_hold(
+    data: Dataset, test_data: Path, images: list[DicomFile]
+) -> None:
     claims = newest_of_patient(test_data / "fhir" / "stu3", "ExplanationOfBenefit", BENEFICIARY)
     coverages = newest_of_patient(test_data / "fhir" / "stu3", "Coverage", BENEFICIARY)
     assert len(claims) > 20

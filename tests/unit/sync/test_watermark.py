@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -62,17 +61,20 @@ def test_a_date_is_asked_from_the_day_before_since_gt_means_after_its_end() -> N
 
 
 @pytest.mark.parametrize("precision", ["millisecond", "second", "date"])
-@given(moment=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))
-def test_whatever_the_precision_nothing_after_the_start_is_left_out(precision: str, moment: datetime) -> None:
+@given(offset_s=st.floats(0, 3e9))
+def test_whatever_the_precision_nothing_after_the_start_is_left_out(precision: str, offset_s: float) -> None:
+    moment = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=offset_s)
     text = since(moment, OVERLAP, precision)[2:]  # type: ignore[arg-type]  # the three values of the Literal
     unit = {"millisecond": timedelta(milliseconds=1), "second": timedelta(seconds=1), "date": DAY}[precision]
-    end_of_named_period = datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=UTC) + unit
+    end_of_named_period = datetime.fromisoformat(text).replace(tzinfo=UTC) + unit
     assert end_of_named_period <= moment - OVERLAP + timedelta(milliseconds=1)
 
 
 def test_the_ladder_climbs_to_a_year_and_starts_anew_when_something_was_late() -> None:
-    climbed = accumulate(range(6), lambda step, _: next_interval(step, found_late=False), initial=None)
-    assert [step.days for step in climbed if step] == [7, 30, 90, 180, 365, 365]
+    steps: list[timedelta] = []
+    for _ in range(6):
+        steps.append(next_interval(steps[-1] if steps else None, found_late=False))
+    assert [step.days for step in steps] == [7, 30, 90, 180, 365, 365]
     assert next_interval(LADDER[3], found_late=True) == timedelta(days=7)
 
 

@@ -10,7 +10,12 @@ from s4s_lab.values.origins import base_url, is_loopback, origin_of, require_sec
 
 @pytest.mark.parametrize(
     "url",
-    ["https://EHR.example/fhir", "https://ehr.example:443", "HTTPS://ehr.example./x?patient=1", "https://u:p@ehr.example/"],
+    [
+        "https://EHR.example/fhir",
+        "https://ehr.example:443",
+        "HTTPS://ehr.example./x?patient=1",
+        "https://u:p@ehr.example/",
+    ],
 )
 def test_spellings_of_one_origin_are_one(url: str) -> None:
     assert origin_of(url) == "https://ehr.example:443"
@@ -18,7 +23,12 @@ def test_spellings_of_one_origin_are_one(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://ehr.example", "https://ehr.example:8443", "https://ehr.example.evil.test", "https://ehr.example@evil.test"],
+    [
+        "http://ehr.example",
+        "https://ehr.example:8443",
+        "https://ehr.example.evil.test",
+        "https://ehr.example@evil.test",
+    ],
 )
 def test_other_scheme_port_or_host_is_another_origin(url: str) -> None:
     assert origin_of(url) != "https://ehr.example:443"

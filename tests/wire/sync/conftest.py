@@ -60,5 +60,3 @@ def link(server: FhirServer) -> Connection:
 @pytest.fixture
 def data(tmp_path: Path) -> Dataset:
     return open_dataset(tmp_path / "data")
-
-

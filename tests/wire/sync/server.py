@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -77,7 +77,7 @@ class FhirServer:
 
     def _search(self, kind: str, query: dict[str, str]) -> tuple[int, dict[str, str], Any]:
         updated = query.get("_lastUpdated")
-        if updated and self.filter == "broken" or (updated and self.filter == "date" and "T" in updated):
+        if (updated and self.filter == "broken") or (updated and self.filter == "date" and "T" in updated):
             return 400, {}, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]}
         found = [r for r in self.resources.values() if r["resourceType"] == kind and self._matches(r, updated)]
         start = int(query.get("page", "0"))
@@ -100,11 +100,11 @@ class FhirServer:
             return True
         if self.filter == "empty":
             return False
-        text = updated.removeprefix("gt").replace("Z", "+00:00")
+        text = updated.removeprefix("gt")
         bound = datetime.fromisoformat(text)
         if bound.tzinfo is None:
             bound = bound.replace(tzinfo=UTC) + timedelta(days=1)
-        return datetime.fromisoformat(resource["meta"]["lastUpdated"].replace("Z", "+00:00")) > bound
+        return datetime.fromisoformat(resource["meta"]["lastUpdated"]) > bound
 
 
 def _handler(server: FhirServer) -> type[BaseHTTPRequestHandler]:

@@ -1,0 +1,1 @@
+"""Tests of s4s_lab.fhir."""

@@ -1,0 +1,236 @@
+"""Renewal over the wire: in time, once on a refusal, once for all threads and processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from s4s_lab.errors import GrantExpired, LaunchRefused, NotReachable, PatientMismatch
+from s4s_lab.net import HttpClient
+from s4s_lab.smart import (
+    FileGrants,
+    Grant,
+    GrantOrigin,
+    GrantStore,
+    MemoryGrants,
+    SmartAuth,
+    begin_launch,
+    discover,
+    refresh_grant,
+)
+from s4s_lab.values import Secret
+from s4s_lab.values.origins import origin_of
+from tests.wire.smart.browser import redirected_to
+from tests.wire.smart.server import PATIENT, Canned, SmartServer
+
+Reader = Callable[[GrantStore], int]
+_JSON = "application/json"
+
+
+@pytest.fixture
+def grant(server: SmartServer, client: HttpClient) -> Grant:
+    launch = begin_launch(discover(client, server.fhir_url), server.registration)
+    grant = launch.finish(client, redirected_to(launch.authorize_url))
+    server.asked.clear()
+    return grant
+
+
+@pytest.fixture
+def read(server: SmartServer) -> Reader:
+    """Ask for the patient with what a store holds, and return the status."""
+
+    def read(grants: GrantStore) -> int:
+        def refresh(grant: Grant) -> Grant:
+            with HttpClient() as tokens:
+                return refresh_grant(tokens, f"{server.origin}/token", server.registration, grant)
+
+        with HttpClient(auth=SmartAuth(grants, refresh), auth_origins=frozenset({origin_of(server.origin)})) as client:
+            return client.get(f"{server.fhir_url}/Patient/{PATIENT}", accept=_JSON).status
+
+    return read
+
+
+def _ending(grant: Grant, seconds: float) -> Grant:
+    return replace(grant, expires_at=datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def _origin(server: SmartServer) -> GrantOrigin:
+    return GrantOrigin(server.fhir_url, f"{server.origin}/token", server.registration)
+
+
+def test_a_fresh_token_is_used_as_it_is(server: SmartServer, grant: Grant, read: Reader) -> None:
+    assert read(MemoryGrants(grant)) == 200
+    assert server.asked_for("/token") == []
+
+
+@pytest.mark.parametrize(("seconds_left", "renewed"), [(-5, True), (170, True), (190, False)])
+def test_an_hours_token_is_renewed_when_less_than_three_minutes_are_left(
+    server: SmartServer, grant: Grant, read: Reader, seconds_left: int, renewed: bool
+) -> None:
+    grants = MemoryGrants(_ending(grant, seconds_left))
+    assert read(grants) == 200
+    assert len(server.asked_for("/token")) == int(renewed)
+    assert grants.read().generation == 1 + renewed
+
+
+def test_a_renewal_leaves_the_scope_out_and_keeps_the_rotated_token(
+    server: SmartServer, grant: Grant, read: Reader
+) -> None:
+    grants = MemoryGrants(_ending(grant, 0))
+    read(grants)
+    assert server.asked_for("/token")[0].form == {"grant_type": "refresh_token", "refresh_token": "refresh-1"}
+    assert grants.read().refresh_token == Secret("refresh-2")
+    assert grants.read().scope == grant.scope
+
+
+def test_the_old_refresh_token_stays_when_no_other_is_given(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.rotates = False
+    grants = MemoryGrants(_ending(grant, 0))
+    read(grants)
+    assert grants.read().refresh_token == grant.refresh_token
+    assert grants.read().access_token != grant.access_token
+
+
+def test_a_revoked_token_is_renewed_once_and_the_request_repeated(
+    server: SmartServer, grant: Grant, read: Reader
+) -> None:
+    server.access_tokens.clear()
+    assert read(MemoryGrants(grant)) == 200
+    assert [asked.path.rpartition("/")[2] for asked in server.asked] == [PATIENT, "token", PATIENT]
+
+
+def test_a_renewed_token_that_is_refused_too_ends_the_grant(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.canned[f"/fhir/Patient/{PATIENT}"].extend([Canned(401), Canned(401)])
+    with pytest.raises(GrantExpired, match=r"even a renewed one.*Connect again"):
+        read(MemoryGrants(grant))
+    assert len(server.asked) == 3
+
+
+def test_a_403_is_not_answered_by_a_renewal(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.canned[f"/fhir/Patient/{PATIENT}"].append(Canned(403))
+    assert read(MemoryGrants(grant)) == 403
+    assert server.asked_for("/token") == []
+
+
+def test_without_a_refresh_token_an_ended_grant_is_tried_and_then_ends(
+    server: SmartServer, grant: Grant, read: Reader
+) -> None:
+    single = replace(_ending(grant, -5), refresh_token=None)
+    assert read(MemoryGrants(single)) == 200  # the server's clock decides
+    server.access_tokens.clear()
+    with pytest.raises(GrantExpired, match="no refresh token"):
+        read(MemoryGrants(single))
+    assert server.asked_for("/token") == []
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refused_refresh_token_ends_the_grant(server: SmartServer, grant: Grant, read: Reader, status: int) -> None:
+    server.canned["/token"].append(Canned(status, b'{"error":"invalid_grant"}'))
+    with pytest.raises(GrantExpired, match="Connect again"):
+        read(MemoryGrants(_ending(grant, 0)))
+
+
+def test_a_wrong_secret_at_renewal_is_no_expiry(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.canned["/token"].append(Canned(401, b'{"error":"invalid_client"}'))
+    with pytest.raises(LaunchRefused) as caught:
+        read(MemoryGrants(_ending(grant, 0)))
+    assert caught.value.error == "invalid_client"
+
+
+def test_another_patient_at_renewal_is_refused_and_not_kept(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.token_extras["patient"] = "somebody-else"
+    grants = MemoryGrants(_ending(grant, 100))
+    with pytest.raises(PatientMismatch):
+        read(grants)
+    assert grants.read().patient_id == PATIENT
+
+
+def test_a_broken_token_endpoint_does_not_waste_a_token_that_is_still_good(
+    server: SmartServer, grant: Grant, read: Reader
+) -> None:
+    server.canned["/token"].append(Canned(500))
+    assert read(MemoryGrants(_ending(grant, 100))) == 200
+
+
+def test_an_unreachable_token_endpoint_is_said_when_the_token_has_ended(server: SmartServer, grant: Grant) -> None:
+    def refresh(grant: Grant) -> Grant:
+        with HttpClient() as tokens:
+            return refresh_grant(tokens, "http://127.0.0.1:9/token", server.registration, grant)
+
+    auth = SmartAuth(MemoryGrants(_ending(grant, 0)), refresh)
+    signing = HttpClient(auth=auth, auth_origins=frozenset({origin_of(server.origin)}))
+    with signing as client, pytest.raises(NotReachable):
+        client.get(f"{server.fhir_url}/Patient/1", accept=_JSON)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_many_threads_renew_once(
+    server: SmartServer, grant: Grant, read: Reader, tmp_path: Path, in_file: bool
+) -> None:
+    ended = _ending(grant, 0)
+    grants = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), ended) if in_file else MemoryGrants(ended)
+    server.hold.clear()  # the first renewal waits until all have come
+    with ThreadPoolExecutor(12) as pool:
+        statuses = [pool.submit(read, grants) for _ in range(12)]
+        threading.Timer(0.3, server.hold.set).start()
+        assert [one.result() for one in statuses] == [200] * 12
+    assert len(server.asked_for("/token")) == 1
+
+
+_READ_IN_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from s4s_lab.connection import reopen
+connection = reopen(Path(sys.argv[1]))
+sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
+with connection.client() as client:
+    statuses = [client.get(f"{connection.fhir_url}/Patient/1", accept="application/json").status for _ in range(5)]
+sys.stdout.write(f"{statuses}\\n")
+"""
+
+
+def test_many_processes_renew_once_and_none_is_locked_out(server: SmartServer, grant: Grant, tmp_path: Path) -> None:
+    store = FileGrants.keep(tmp_path / "grants" / "one.json", _origin(server), _ending(grant, 0))
+    command = [sys.executable, "-c", _READ_IN_ANOTHER_PROCESS, str(store.path)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    outputs = [_released(process) for process in processes]
+    assert [one.communicate(timeout=60)[0] for one in outputs] == [f"{[200] * 5}\n"] * 3
+    assert len(server.asked_for("/token")) == 1
+    assert store.read().generation == 2
+
+
+def _released(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    return process
+
+
+def test_a_grant_that_somebody_renewed_without_the_lock_is_taken_over(
+    server: SmartServer, grant: Grant, read: Reader, tmp_path: Path
+) -> None:
+    store = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), _ending(grant, 0))
+    kept = json.loads(store.path.read_text())
+    kept["grant"] |= {"refresh_token": "refresh-2", "access_token": "access-2", "generation": 9}
+    kept["grant"]["expires_at"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+
+    def refuse(current: Grant) -> Grant:
+        store.path.write_text(json.dumps(kept))
+        raise GrantExpired("used before")
+
+    assert store.renew(1, refuse).access_token == Secret("access-2")
+    with pytest.raises(GrantExpired):
+        store.renew(9, lambda current: refuse(current))
