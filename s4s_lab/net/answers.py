@@ -13,7 +13,7 @@ from s4s_lab.net.failures import LOST, why
 from s4s_lab.net.redaction import shown
 from s4s_lab.values.instants import parse_http_date
 
-_CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_CODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
 @dataclass(frozen=True)

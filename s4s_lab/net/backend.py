@@ -37,7 +37,11 @@ class WatchedStream(httpcore2.NetworkStream):
             return self._inner.read(max_bytes, timeout)
         attempt = timeout.attempt
         started = attempt.clock()
-        data = self._inner.read(max_bytes, timeout.now())
+        try:
+            data = self._inner.read(max_bytes, timeout.now())
+        except httpcore2.ReadTimeout:
+            timeout.now()  # tells when it is the whole attempt that ran out of time
+            raise httpcore2.ReadTimeout(f"nothing came for {float(timeout):g} s") from None
         attempt.received(len(data), attempt.clock() - started)
         return data
 

@@ -19,7 +19,7 @@ from s4s_lab.net.answers import Answer, Stream, decoded, whole
 from s4s_lab.net.exchange import Exchange
 from s4s_lab.net.failures import LOST, NEVER_THERE, no_answer
 from s4s_lab.net.redaction import shown
-from s4s_lab.net.waiting import BUSY, Patience, Trouble, Waits, not_before, retry_after
+from s4s_lab.net.waiting import BUSY, Patience, Trouble, Waits, not_before, reason_to_wait, retry_after
 from s4s_lab.net.wire import Wire
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.origins import origin_of
@@ -44,8 +44,7 @@ class _Lost:
 def _waiting(response: httpx2.Response, url: str) -> Waiting:
     asked = _asked(response)
     wait_s = _UNSAID_S if asked is None else max(asked, 1.0)
-    reason = f"asks to come back in {wait_s:.0f} s (HTTP {response.status_code})."
-    return Waiting(f"{shown(url)} {reason}", not_before=not_before(wait_s))
+    return Waiting(f"{shown(url)}: {reason_to_wait(response.status_code, asked)}.", not_before=not_before(wait_s))
 
 
 def _asked(response: httpx2.Response) -> float | None:

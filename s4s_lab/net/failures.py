@@ -22,7 +22,7 @@ LOST = (
 NEVER_THERE = (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError)
 """Those of `LOST` that come before any byte was sent to the server."""
 
-_CODES = re.compile(r"^\[[^\]]*\]\s*|\s*\(_ssl\.c:\d+\)$")
+_CODES = re.compile(r"^(?:\[[^\]]*\]|_ssl\.c:\d+:)\s*|\s*\(_ssl\.c:\d+\)$")
 
 
 def why(error: Exception) -> str:

@@ -154,6 +154,15 @@ def not_before(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=min(seconds, _LONGEST_S))
 
 
+def reason_to_wait(trouble: Trouble, asked: float | None) -> str:
+    """Say in words why to wait, for a trouble and what `Retry-After` said, in [s]."""
+    if not isinstance(trouble, int):
+        return "the connection broke off" if trouble == "lost" else "the answer took too long"
+    if asked is not None:
+        return f"the server asks to come back in {asked:.0f} s (HTTP {trouble})"
+    return f"the server is busy and does not say for how long (HTTP {trouble})"
+
+
 class Waits:
     """The waits of one request: how often each trouble came, and how much patience is left.
 
@@ -195,7 +204,7 @@ class Waits:
         self._earlier[trouble] += 1
         if seconds is None:
             return False
-        reason = _reason(trouble, asked)
+        reason = reason_to_wait(trouble, asked)
         if seconds > self._left_s:
             if trouble in BUSY:
                 raise Waiting(f"{self._url}: {reason}.", not_before=not_before(seconds))
@@ -204,11 +213,3 @@ class Waits:
         self._patience.on_wait(Wait(seconds, reason, self._url))
         self._patience.sleep(seconds)
         return True
-
-
-def _reason(trouble: Trouble, asked: float | None) -> str:
-    if not isinstance(trouble, int):
-        return "the connection broke off" if trouble == "lost" else "the answer took too long"
-    if asked is not None:
-        return f"the server asks to come back in {asked:.0f} s (HTTP {trouble})"
-    return f"the server is busy and does not say for how long (HTTP {trouble})"

@@ -58,10 +58,12 @@ def proxy_for(url: str) -> str | None:
 def _proxy_address(proxy: str) -> tuple[httpcore2.URL, tuple[str, str] | None]:
     try:
         parts = urlsplit(proxy)
-        port = parts.port or _PROXY_PORT[parts.scheme]
+        default_port = _PROXY_PORT[parts.scheme]
+        address = httpcore2.URL(
+            scheme=parts.scheme, host=parts.hostname or "", port=parts.port or default_port, target="/"
+        )
     except (ValueError, KeyError):
         raise UsageError("The proxy that HTTPS_PROXY or ALL_PROXY names is no http or https address.") from None
-    address = httpcore2.URL(scheme=parts.scheme, host=parts.hostname or "", port=port, target="/")
     return address, (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
