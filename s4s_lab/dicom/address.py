@@ -25,7 +25,7 @@ _KEY_LENGTH = 16
 def _service(wado_base: str) -> tuple[str, str, str, str]:
     """Return scheme, host with port, path and query of the service, whatever form of its address was given."""
     origin_of(wado_base)
-    parts = urlsplit(wado_base.strip())
+    parts = urlsplit(wado_base)
     path = _STUDY_TAIL.sub("", parts.path).rstrip("/")
     return parts.scheme, parts.netloc, path, parts.query
 

@@ -48,7 +48,7 @@ class Elements:
     flaw : str or None
         Why the walk ended early; None when it went well.
     cut : bool
-        Whether it ended because the bytes did: with more of the file it may go well.
+        Whether it ended because the bytes did: with more of the file it may find more.
     data_set_at : int
         Where the data set begins, behind the file meta information [bytes].
     """
@@ -128,14 +128,14 @@ class _Walk:
             if depth > _MAX_DEPTH:
                 raise _Flaw(f"its sequences are nested more than {_MAX_DEPTH} deep")
 
-    def collect(self, wanted: Collection[int], last: int, values: dict[int, bytes]) -> None:
-        """Add the wanted values up to tag `last`; the walk stops before the first tag beyond it."""
+    def collect(self, wanted: Collection[int], last: int, values: dict[int, bytes]) -> bool:
+        """Add the wanted values up to tag `last`; return whether one beyond it came, before which the walk stops."""
         size = len(self.buffer)
         while (before := self.position) < size:
             tag, length = self.next_header()
             if tag > last:
                 self.position = before
-                return
+                return True
             at = self.position
             if length == _UNDEFINED:
                 self.skip_items()
@@ -145,13 +145,15 @@ class _Walk:
                     values.setdefault(tag, self.buffer[at : self.position])
             if self.position > size:
                 raise _Cut("it ends within a value")
+        return False
 
 
 def _data_set(syntax: str | None, buffer: Buffer, position: int) -> _Walk:
     """Return the walk that begins at the data set, in the encoding that its first element shows."""
     if syntax == DEFLATED:
         try:
-            buffer = zlib.decompressobj(-zlib.MAX_WBITS).decompress(buffer[position:], _MAX_INFLATED)
+            deflated = buffer[position : position + _MAX_INFLATED]
+            buffer = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, _MAX_INFLATED)
         except zlib.error:
             raise _Flaw("its deflated data set cannot be inflated") from None
         position = 0
@@ -195,7 +197,7 @@ def read_elements(buffer: Buffer, wanted: Collection[int], last_tag: int) -> Ele
         syntax = values.get(TRANSFER_SYNTAX, b"").decode("latin-1").strip("\0 ") or None
         walk = _data_set(syntax, buffer, meta.position)
         little = walk.little
-        walk.collect(wanted, min(last_tag, _PIXEL_GROUP - 1), values)
+        passed = walk.collect(wanted, min(last_tag, _PIXEL_GROUP - 1), values)
     except _Flaw as flaw:
         return Elements(values, little, str(flaw), isinstance(flaw, _Cut), meta.position)
-    return Elements(values, little, data_set_at=meta.position)
+    return Elements(values, little, cut=not passed, data_set_at=meta.position)

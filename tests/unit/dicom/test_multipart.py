@@ -109,11 +109,9 @@ def test_nothing_behind_the_last_boundary_is_handed_on() -> None:
 def test_a_last_boundary_without_a_line_break_counts_only_at_the_end_of_the_body() -> None:
     parser = MultipartParser(BOUNDARY, sink := Collector())
     parser.feed(PLAIN.removesuffix(b"\r\n"))
-    assert not parser.closed
-    assert sink.whole == 1
+    assert (parser.closed, sink.whole) == (False, 1)
     parser.close()
-    assert parser.closed
-    assert sink.whole == 2
+    assert (parser.closed, sink.whole) == (True, 2)
 
 
 LIMITS = Limits(preamble_bytes=100, header_bytes=100, header_lines=3, parts=3, part_bytes=100, total_bytes=1000)
