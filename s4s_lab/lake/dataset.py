@@ -21,7 +21,7 @@ from s4s_lab.lake.derive import catalogue
 from s4s_lab.lake.images import IMAGES, ImageTable, in_order
 from s4s_lab.lake.ledger import Ledger
 from s4s_lab.lake.log import Patient, ResourceLog
-from s4s_lab.lake.moments import AsOf
+from s4s_lab.lake.moments import AsOf, until, version_at
 from s4s_lab.lake.overview import dictionary_of, status_of
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.tables import ViewTables
@@ -273,11 +273,21 @@ class Dataset:
             raise UsageError("DuckDB is not installed.", hint="Install it: pip install 's4s-lab[duckdb]'.") from None
         return duckdb.from_arrow(self._read(name, None, fallen_out=False))
 
+    def _reading(self, name: str) -> Reading:
+        return self._image_table.reading() if name == IMAGES else self._tables.reading(name)
+
     def _read(self, name: str, as_of: AsOf | None, *, fallen_out: bool) -> pa.Table:
-        read = Reading(self.log, self._tables, self._image_table)
-        rows, behind = read.image_rows(as_of, fallen_out) if name == IMAGES else read.rows(name, as_of, fallen_out)
-        if behind:
-            warnings.warn(TableBehind(behind), stacklevel=3)
+        reading = self._reading(name)
+        if as_of is not None and name == IMAGES:
+            moment = until(self.log, as_of)
+            if moment is not None:
+                return self._image_table.as_of(moment, fallen_out=fallen_out)
+        elif as_of is not None:
+            version = version_at(self.log, as_of)
+            if version != self.log.version:
+                return self._tables.as_of(name, version, fallen_out=fallen_out)
+        rows, behind = reading.rows(fallen_out=fallen_out)
+        _warn(name, behind)
         return rows
 
     def path(self, name: str | None = None) -> Path:
@@ -306,16 +316,13 @@ class Dataset:
             When a table shows an older version of the log and cannot be refreshed now.
         """
         version = self.log.version
-        names = [*catalogue(), IMAGES]
-        rows = [self._read(name, None, fallen_out=False).num_rows for name in names]
-        return pa.table(
-            {
-                "name": names,
-                "rows": pa.array(rows, pa.int64()),
-                "version": pa.array([version] * len(names), pa.int64()),
-                "path": [str(self.path(name)) for name in names],
-            }
-        ).sort_by("name")
+        rows = []
+        for name in sorted([*catalogue(), IMAGES]):
+            count, behind = self._reading(name).count()
+            _warn(name, behind)
+            rows.append({"name": name, "rows": count, "version": version, "path": str(self.path(name))})
+        kinds = {"name": pa.string(), "rows": pa.int64(), "version": pa.int64(), "path": pa.string()}
+        return pa.Table.from_pylist(rows, pa.schema(kinds))
 
     def dictionary(self, name: str) -> pd.DataFrame:
         """Return what each column of a table is: type, where it comes from, meaning, unit.
@@ -373,3 +380,8 @@ class Dataset:
         """
         version = self.log.version
         return f"S4S Lab dataset {self.dataset_id}, version {version}, {self.log.digest(version)}"
+
+
+def _warn(name: str, behind: str | None) -> None:
+    if behind:
+        warnings.warn(TableBehind(f"Table {name} does not show the newest: {behind}"), stacklevel=4)

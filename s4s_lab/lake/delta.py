@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -23,6 +24,7 @@ from s4s_lab.lake.entries import TRANSACTIONS, checkpoint_files, entry_path, rea
 
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
 _RETRIES = 100
+_DAMAGED = "Open the dataset again: what is unfinished is set aside. If that does not help, restore it from a backup."
 # Versions are kept until the user says otherwise, and with them the log entries that tell what changed.
 _KEPT = {
     "delta.enableExpiredLogCleanup": "false",
@@ -87,13 +89,17 @@ def open_table(table: Path, version: int | None = None) -> DeltaTable:
     ------
     NotInDataset
         If there is no such table or version.
+    DatasetError
+        If its log cannot be read.
     """
     try:
         return DeltaTable(table, version=version)
     except TableNotFoundError:
         raise NotInDataset(f"There is no table in {table}.") from None
     except DeltaError as error:
-        raise NotInDataset(f"The table in {table} cannot be opened: {_first_line(error)}.") from None
+        if version is not None:
+            raise NotInDataset(f"The table in {table} has no version {version}.") from None
+        raise DatasetError(f"The table in {table} cannot be opened: {_first_line(error)}.", hint=_DAMAGED) from None
 
 
 def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> int:
@@ -232,10 +238,12 @@ def make_durable(table: Path, first: int, last: int) -> None:
     first, last : int
         Versions, both included.
     """
-    for version in range(first, last + 1):
-        added = [table / file.path for file in read_entry(table, version).added]
-        durable.keep([path for path in added if path.is_file()], below=table)
-        durable.keep([entry_path(table, version), *checkpoint_files(table, version)], below=table)
+    entries = [read_entry(table, version) for version in range(first, last + 1)]
+    added = [table / file.path for entry in entries for file in entry.added]
+    # A file can be gone when a later version replaced it.
+    durable.keep([path for path in added if path.is_file()], below=table)
+    logged = [[entry_path(table, entry.version), *checkpoint_files(table, entry.version)] for entry in entries]
+    durable.keep([path for paths in logged for path in paths], below=table)
 
 
 def read(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> pa.Table:
@@ -249,8 +257,17 @@ def read(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> 
         Columns to read, with the types and metadata that the result shall have.
     where : str, optional
         SQL predicate.
+
+    Raises
+    ------
+    DatasetError
+        If a file of the table is missing or damaged.
     """
-    return pa.table(handle.scan(columns=schema.names, predicate=where)).select(schema.names).cast(schema)
+    try:
+        return pa.table(handle.scan(columns=schema.names, predicate=where)).select(schema.names).cast(schema)
+    except (DeltaError, pa.ArrowException, OSError) as error:
+        table = Path(unquote(urlsplit(handle.table_uri).path))
+        raise DatasetError(f"The table in {table} cannot be read: {_first_line(error)}.", hint=_DAMAGED) from None
 
 
 def literal(value: str) -> str:

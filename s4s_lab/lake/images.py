@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from s4s_lab.errors import NotInDataset
 from s4s_lab.lake import delta
 from s4s_lab.lake.entries import read_entry
 from s4s_lab.lake.locks import Locks
+from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION, Layout
 
 IMAGES = "dicom_instance"
@@ -47,8 +49,12 @@ class ImageTable:
     bucket: Callable[[str, str], int]
     locks: Locks
 
-    def is_current(self) -> bool:
-        """Say whether the table shows the cache's present generation."""
+    def reading(self) -> Reading:
+        """Return what reads the table as it is now."""
+        refresh = partial(self.refresh, timeout_s=0.0)
+        return Reading(self.path, _LAYOUT, is_current=self._is_current, refresh=refresh, derive=self._rows)
+
+    def _is_current(self) -> bool:
         if not delta.exists(self.path):
             return False
         handle = delta.open_table(self.path)
@@ -67,7 +73,7 @@ class ImageTable:
         DatasetBusy
             If another process refreshes for longer, or maintenance goes on.
         """
-        if self.is_current():
+        if self._is_current():
             return
         busy = "Another process is refreshing the table of images."
         with self.locks.writing(), self.locks.alone(IMAGES, timeout_s=timeout_s, busy=busy):
@@ -77,32 +83,7 @@ class ImageTable:
             new_schema = not _LAYOUT.fits(delta.open_table(self.path))
             delta.replace(self.path, self._rows(), where=None, transactions={_SHOWN: generation}, new_schema=new_schema)
 
-    def read(self, *, fallen_out: bool) -> pa.Table:
-        """Read the table as it is stored now.
-
-        Parameters
-        ----------
-        fallen_out : bool
-            Whether to show the column `fell_out_at`, which is null: files that were received stay.
-
-        Raises
-        ------
-        NotInDataset
-            If it was never made.
-        """
-        return _LAYOUT.read(delta.open_table(self.path), fallen_out=fallen_out)
-
-    def derive(self, *, fallen_out: bool) -> pa.Table:
-        """Make the table from the cache's index, and store nothing.
-
-        Parameters
-        ----------
-        fallen_out : bool
-            Whether to show the column `fell_out_at`.
-        """
-        return _LAYOUT.show(self._rows(), fallen_out=fallen_out)
-
-    def read_until(self, moment: datetime, *, fallen_out: bool) -> pa.Table:
+    def as_of(self, moment: datetime, *, fallen_out: bool) -> pa.Table:
         """Read the table as it was at a moment; empty before its first version.
 
         Parameters

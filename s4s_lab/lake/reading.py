@@ -1,105 +1,70 @@
-"""Reading one table as it is or as it was: refreshed first when it is behind, derived when it is not stored so."""
+"""Reading one table as it is now: refreshed first when it is behind, derived when it is not stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from s4s_lab.errors import DatasetError
 from s4s_lab.lake import delta
-from s4s_lab.lake.images import IMAGES, ImageTable
-from s4s_lab.lake.log import ResourceLog
-from s4s_lab.lake.moments import AsOf, until, version_at
-from s4s_lab.lake.tables import ViewTables
-
-# Rows, and a sentence to warn with when they are older than the log.
-Answer = tuple[pa.Table, str | None]
+from s4s_lab.lake.stored import Layout
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a table is read from.
+    """One table, and how to bring it up to date.
 
     Parameters
     ----------
-    log : ResourceLog
-        The log.
-    tables : ViewTables
-        Tables of the packaged views.
-    images : ImageTable
-        Table `dicom_instance`.
+    path : Path
+        The Delta table's folder.
+    layout : Layout
+        How it is stored.
+    is_current : callable
+        Says whether the stored table shows the newest.
+    refresh : callable
+        Makes it so, or raises a `DatasetError` at once.
+    derive : callable
+        Makes the rows without storing them.
     """
 
-    log: ResourceLog
-    tables: ViewTables
-    images: ImageTable
+    path: Path
+    layout: Layout
+    is_current: Callable[[], bool]
+    refresh: Callable[[], None]
+    derive: Callable[[], pa.Table]
 
-    def rows(self, name: str, as_of: AsOf | None, fallen_out: bool) -> Answer:
-        """Read a view's table.
+    def rows(self, *, fallen_out: bool) -> tuple[pa.Table, str | None]:
+        """Return the rows, and why they are not the newest when they are not.
 
         Parameters
         ----------
-        name : str
-            Which view.
-        as_of : int, str, date or datetime, or None
-            The version or moment, None for now.
         fallen_out : bool
             Whether to show what fell out of the record.
-
-        Raises
-        ------
-        NotInDataset
-            If there is no such table, or was no such version.
         """
-        self.tables.path(name)
-        newest = self.log.version
-        version = newest if as_of is None else version_at(self.log, as_of)
-        if version != newest:
-            return self.tables.derive(name, version, fallen_out=fallen_out), None
+        handle, reason = self._opened()
+        if handle is None:
+            return self.layout.show(self.derive(), fallen_out=fallen_out), None
+        return self.layout.read(handle, fallen_out=fallen_out), reason
+
+    def count(self) -> tuple[int, str | None]:
+        """Return how many rows are in the record, and why they are not the newest when they are not."""
+        handle, reason = self._opened()
+        if handle is None:
+            return int(self.layout.show(self.derive(), fallen_out=False).num_rows), None
+        return self.layout.count(handle), reason
+
+    def _opened(self) -> tuple[DeltaTable | None, str | None]:
+        """Open the stored table, refreshed if that can be done now; None when there is none that can be shown."""
         reason = None
-        if self.tables.shown(name) != newest:
-            reason = _tried(lambda: self.tables.refresh(timeout_s=0.0))
-        if reason is None:
-            return self.tables.read(name, fallen_out=fallen_out), None
-        shown = self.tables.shown(name)
-        if shown is None:
-            return self.tables.derive(name, newest, fallen_out=fallen_out), None
-        behind = f"Table {name} shows version {shown} of the log, which is at {newest}: {reason}"
-        return self.tables.read(name, fallen_out=fallen_out), behind
-
-    def image_rows(self, as_of: AsOf | None, fallen_out: bool) -> Answer:
-        """Read table `dicom_instance`.
-
-        Parameters
-        ----------
-        as_of : int, str, date or datetime, or None
-            A version of the log covers the time until the next one; None is now.
-        fallen_out : bool
-            Whether to show the column `fell_out_at`.
-
-        Raises
-        ------
-        NotInDataset
-            If there was no such version.
-        """
-        moment = None if as_of is None else until(self.log, as_of)
-        if moment is not None:
-            return self.images.read_until(moment, fallen_out=fallen_out), None
-        reason = None if self.images.is_current() else _tried(lambda: self.images.refresh(timeout_s=0.0))
-        if reason is None:
-            return self.images.read(fallen_out=fallen_out), None
-        if not delta.exists(self.images.path):
-            return self.images.derive(fallen_out=fallen_out), None
-        behind = f"Table {IMAGES} does not show all files in the cache: {reason}"
-        return self.images.read(fallen_out=fallen_out), behind
-
-
-def _tried(refresh: Callable[[], None]) -> str | None:
-    """Refresh; return the reason when it cannot be done now."""
-    try:
-        refresh()
-    except DatasetError as error:
-        return str(error)
-    return None
+        if not self.is_current():
+            try:
+                self.refresh()
+            except DatasetError as error:
+                reason = str(error)
+        handle = delta.open_table(self.path) if delta.exists(self.path) else None
+        return handle if handle is not None and self.layout.fits(handle) else None, reason

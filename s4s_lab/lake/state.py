@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,9 +25,33 @@ def newest(rows: pa.Table) -> pa.Table:
     rows : pa.Table
         Rows of the log, at least its key and order columns.
     """
-    frame = rows.select([*KEY, *ORDER]).to_pandas()
-    chosen = frame.sort_values([*KEY, *ORDER]).drop_duplicates(list(KEY), keep="last").index
-    return rows.take(pa.array(chosen, pa.int64()))
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in (*KEY, *ORDER)])
+    first = first_of_run(rows.select(list(KEY)).take(order), KEY)
+    last = np.append(first[1:], True)[: len(first)]
+    return rows.take(order.filter(pa.array(last)))
+
+
+def first_of_run(rows: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Say of every row whether it differs from the one before in any of some columns; a null equals a null.
+
+    Parameters
+    ----------
+    rows : pa.Table
+        Any rows.
+    columns : sequence of str
+        Which columns to compare.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows,)
+        True in the first row.
+    """
+    first = np.zeros(rows.num_rows, dtype=np.bool_)
+    first[:1] = True
+    for name in columns:
+        codes = rows[name].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
+        first[1:] |= codes[1:] != codes[:-1]
+    return first
 
 
 def standing(rows: pa.Table) -> pa.Table:
@@ -39,13 +65,13 @@ def standing(rows: pa.Table) -> pa.Table:
     received = newest(rows.filter(pc.is_valid(rows["raw"])))
     last = newest(rows)
     gone = last.filter(pc.is_valid(last["fell_out"]))
-    since = pd.Series(gone["received_at"].to_pandas().array, index=_keys(gone), dtype="datetime64[ms, UTC]")
-    moments = pa.array(since.reindex(_keys(received)).array, pa.timestamp("ms", "UTC"), from_pandas=True)
-    return received.append_column("fell_out_at", moments)
+    since = dict(zip(_keys(gone), gone["received_at"].to_pylist(), strict=True))
+    moments = [since.get(key) for key in _keys(received)] if since else [None] * received.num_rows
+    return received.append_column("fell_out_at", pa.array(moments, pa.timestamp("ms", "UTC")))
 
 
-def _keys(rows: pa.Table) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(rows.select(list(KEY)).to_pandas())
+def _keys(rows: pa.Table) -> list[tuple[str, ...]]:
+    return list(zip(*(rows[name].to_pylist() for name in KEY), strict=True))
 
 
 def digest(rows: pa.Table) -> str:

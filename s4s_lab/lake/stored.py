@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, Schema
 
 from s4s_lab.lake import delta
+from s4s_lab.lake.state import first_of_run
 
 FELL_OUT_AT = pa.field(
     "fell_out_at",
@@ -21,6 +23,7 @@ _ROW_NUMBER = pa.field(
     "row_number", pa.int64(), nullable=False, metadata={"meaning": "place among its resource's rows"}
 )
 PARTITION = ("bucket",)
+_IN_RECORD = "fell_out_at IS NULL"
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,12 @@ class Layout:
         count = rows.num_rows
         each = [buckets] * count if isinstance(buckets, int) else buckets
         # Rows of one resource come one after the other.
-        within = rows.select(list(self.key)).to_pandas().groupby(list(self.key), sort=False, dropna=False).cumcount()
+        first = np.flatnonzero(first_of_run(rows, self.key))
+        within = np.arange(count) - np.repeat(first, np.diff(np.append(first, count)))
         beside = [
             pa.array([fell_out_at] * count, FELL_OUT_AT.type),
             pa.array(each, pa.int32()),
-            pa.array(pd.Series(within, dtype="int64"), pa.int64()),
+            pa.array(within, pa.int64()),
         ]
         columns = [rows.column(name) for name in self.columns.names]
         return pa.Table.from_arrays([*columns, *beside], names=self.stored.names).cast(self.stored)
@@ -81,8 +85,17 @@ class Layout:
         fallen_out : bool
             Whether to show what fell out of the record, with the column `fell_out_at`.
         """
-        where = None if fallen_out else "fell_out_at IS NULL"
-        return self.show(delta.read(handle, self.stored, where=where), fallen_out=fallen_out)
+        return self.show(delta.read(handle, self.stored), fallen_out=fallen_out)
+
+    def count(self, handle: DeltaTable) -> int:
+        """Count the rows that are in the record.
+
+        Parameters
+        ----------
+        handle : DeltaTable
+            The table, opened.
+        """
+        return int(delta.read(handle, pa.schema([_ROW_NUMBER]), where=_IN_RECORD).num_rows)
 
     def show(self, rows: pa.Table, *, fallen_out: bool) -> pa.Table:
         """Put stored rows in order, and leave away what people do not see.
@@ -92,7 +105,9 @@ class Layout:
         rows : pa.Table
             Stored rows.
         fallen_out : bool
-            Whether `fell_out_at` is shown.
+            Whether to show what fell out of the record, with the column `fell_out_at`; else its rows are left out.
         """
+        if not fallen_out:
+            rows = rows.filter(pc.is_null(rows[FELL_OUT_AT.name]))
         ordered = rows.sort_by([(name, "ascending") for name in (*self.key, _ROW_NUMBER.name)])
         return ordered.select([*self.columns.names, *([FELL_OUT_AT.name] if fallen_out else [])])

@@ -15,6 +15,7 @@ from s4s_lab.lake.connections import Connections
 from s4s_lab.lake.derive import Derivation, catalogue, layout, spooled
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import Patient, ResourceLog
+from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION
 from s4s_lab.views import View
 
@@ -100,24 +101,28 @@ class ViewTables:
         handle = delta.open_table(path)
         return _shown(handle) if layout(name).fits(handle) else None
 
-    def read(self, name: str, *, fallen_out: bool) -> pa.Table:
-        """Read a table as it is stored now.
+    def reading(self, name: str) -> Reading:
+        """Return what reads a table as it is now.
 
         Parameters
         ----------
         name : str
             Which table.
-        fallen_out : bool
-            Whether to show what fell out of the record.
 
         Raises
         ------
         NotInDataset
-            If it was never derived.
+            If no packaged view has that name.
         """
-        return layout(name).read(delta.open_table(self.path(name)), fallen_out=fallen_out)
+        return Reading(
+            self.path(name),
+            layout(name),
+            is_current=lambda: self.shown(name) == self.log.version,
+            refresh=lambda: self.refresh(timeout_s=0.0),
+            derive=lambda: self._derived(name, self.log.version),
+        )
 
-    def derive(self, name: str, version: int, *, fallen_out: bool) -> pa.Table:
+    def as_of(self, name: str, version: int, *, fallen_out: bool) -> pa.Table:
         """Derive a table from the log as it was at a version, and store nothing.
 
         Parameters
@@ -135,10 +140,11 @@ class ViewTables:
             If there is no such table or version.
         """
         self.path(name)
-        view = catalogue()[name]
-        parts = [part[name] for part in self._derivation(version).rows([view])]
-        rows = pa.concat_tables([layout(name).stored.empty_table(), *parts])
-        return layout(name).show(rows, fallen_out=fallen_out)
+        return layout(name).show(self._derived(name, version), fallen_out=fallen_out)
+
+    def _derived(self, name: str, version: int) -> pa.Table:
+        parts = [part[name] for part in self._derivation(version).rows([catalogue()[name]])]
+        return pa.concat_tables([layout(name).stored.empty_table(), *parts])
 
     def refresh(
         self,
