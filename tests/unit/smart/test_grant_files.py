@@ -159,7 +159,7 @@ def test_a_new_grant_in_an_old_place_is_seen_as_another_one(path: Path) -> None:
     store = FileGrants.keep(path, ORIGIN, GRANT)
     store.renew(1, lambda grant: replace(grant, generation=2))
     FileGrants.keep(path, ORIGIN, replace(GRANT, access_token=Secret("second launch")))
-    found = store.renew(2, lambda grant: pytest.fail("must not be renewed"))
+    found = store.renew(2, lambda _: pytest.fail("must not be renewed"))
     assert (found.access_token, found.generation) == (Secret("second launch"), 3)
 
 

@@ -17,10 +17,8 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GRANT = Grant(Secret("a"), Secret("r"), "patient/*.read", "p", NOW, generation=1)
 
 
-def _left(seconds: float, lifetime_s: int, refresh_token: str | None = "r") -> bool:
-    token = Secret(refresh_token) if refresh_token else None
-    ending = NOW + timedelta(seconds=seconds)
-    return replace(GRANT, refresh_token=token, expires_at=ending, lifetime_s=lifetime_s).due(NOW)
+def _left(seconds: float, lifetime_s: int) -> Grant:
+    return replace(GRANT, expires_at=NOW + timedelta(seconds=seconds), lifetime_s=lifetime_s)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +26,12 @@ def _left(seconds: float, lifetime_s: int, refresh_token: str | None = "r") -> b
     [(3600, 180), (1200, 60), (600, 60), (86_400, 4320), (60, 30), (30, 15)],
 )
 def test_a_grant_is_due_below_a_minute_or_a_twentieth_of_its_life(lifetime_s: int, margin_s: int) -> None:
-    assert _left(margin_s - 1, lifetime_s)
-    assert not _left(margin_s, lifetime_s)
+    assert _left(margin_s - 1, lifetime_s).due(NOW)
+    assert not _left(margin_s, lifetime_s).due(NOW)
 
 
 def test_a_grant_that_cannot_be_renewed_is_never_due() -> None:
-    assert not _left(-100, 3600, refresh_token=None)
+    assert not replace(_left(-100, 3600), refresh_token=None).due(NOW)
 
 
 def test_seconds_left_end_at_zero() -> None:
@@ -43,7 +41,7 @@ def test_seconds_left_end_at_zero() -> None:
 
 def test_an_older_generation_gets_the_newer_grant_without_a_renewal() -> None:
     grants = MemoryGrants(replace(GRANT, generation=7))
-    assert grants.renew(6, lambda grant: pytest.fail("must not be renewed")).generation == 7
+    assert grants.renew(6, lambda _: pytest.fail("must not be renewed")).generation == 7
 
 
 def test_a_failed_renewal_changes_nothing() -> None:

@@ -148,7 +148,7 @@ def test_tokens_are_hidden_from_the_first_moment() -> None:
 
 
 def test_basic_credentials_are_form_urlencoded_first() -> None:
-    # The example of RFC 6749, section 2.3.1, is plain; this pair shows the encoding: "a b" → "a+b", "p:ä/" → "p%3A%C3%A4%2F".
+    # Encoded by hand: "a b" is a+b, "p:ä/" is p%3A%C3%A4%2F; then base64(1) of a+b:p%3A%C3%A4%2F.
     headers, form = client_authentication(Registration("a b", Secret("p:ä/")))
     assert headers == {"Authorization": "Basic YStiOnAlM0ElQzMlQTQlMkY="}
     assert form == {}

@@ -1,0 +1,481 @@
+"""What a launch gives: one participant at one server, and a client that may read there."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from s4s_lab.errors import GrantExpired, LaunchNotFinished, OriginRefused, S4SError, ScopeNarrowed, UsageError
+from s4s_lab.fhir import Capability
+from s4s_lab.net import HttpClient, Patience
+from s4s_lab.smart import (
+    FileGrants,
+    Grant,
+    GrantOrigin,
+    GrantStore,
+    Launch,
+    MemoryGrants,
+    RedirectListener,
+    SmartAuth,
+    SmartConfiguration,
+    begin_launch,
+    can_listen,
+    discover,
+    lacking,
+    narrowed,
+    refresh_grant,
+    refusal,
+    register,
+    shown_server,
+)
+from s4s_lab.values import DEMO_REDIRECT_URI, Registration
+from s4s_lab.values.instants import utc_now
+from s4s_lab.values.origins import origin_of, without_query
+
+LaunchStatus = Literal["waiting", "connecting", "connected", "refused"]
+_PATIENCE = Patience()
+_STEP_S = 0.2
+# A person is waiting: a server that needs longer than this to say who it is should be asked another time.
+_LAUNCH_PATIENCE = Patience(budget_s=60.0)
+
+
+@dataclass(frozen=True, repr=False)
+class Connection:
+    """One participant's record at one server, for as long as the grant lasts.
+
+    Parameters
+    ----------
+    fhir_url : str
+        FHIR base URL without trailing slash.
+    patient_id : str
+        FHIR id of the patient whose record was shared.
+    scope : str
+        What was granted.
+    capability : Capability
+        What the server declares.
+    configuration : SmartConfiguration
+        Its authorization endpoints.
+    registration : Registration
+        The client that the grant is bound to.
+    grants : GrantStore
+        Where the grant is kept and renewed.
+    participant_id : str or None
+        The study's own pseudonym.
+    allowed_origins : frozenset of str
+        Origins that may receive the access token besides the server's own and its associated ones.
+    """
+
+    fhir_url: str
+    patient_id: str
+    scope: str
+    capability: Capability
+    configuration: SmartConfiguration
+    registration: Registration
+    grants: GrantStore
+    participant_id: str | None = None
+    allowed_origins: frozenset[str] = frozenset()
+
+    @property
+    def fhir_version(self) -> Literal["stu3", "r4"]:
+        """The server's FHIR version; STU3, that of the S4S use case, when it does not say."""
+        return self.capability.fhir_version or "stu3"
+
+    @property
+    def not_granted(self) -> list[str]:
+        """The scopes that were asked for and not granted.
+
+        Raises
+        ------
+        GrantExpired
+            If the grant was dropped.
+        """
+        return lacking(self.grants.read(), self.registration.scope)
+
+    @property
+    def minutes_left(self) -> int:
+        """How long the access token is still good [min], rounded up; 0 when there is none any more."""
+        try:
+            return math.ceil(self.grants.read().seconds_left(utc_now()) / 60)
+        except GrantExpired:
+            return 0
+
+    def client(self, patience: Patience = _PATIENCE) -> HttpClient:
+        """Return a client that may read this participant's record.
+
+        Parameters
+        ----------
+        patience : Patience
+            How long it waits for a busy server, and whom it tells.
+
+        Returns
+        -------
+        HttpClient
+            It signs requests to the FHIR server, its associated origins and the allowed ones, and to no others.
+        """
+        origins = {
+            origin_of(self.fhir_url),
+            *map(origin_of, self.allowed_origins),
+            *self.configuration.associated_origins,
+        }
+        auth = SmartAuth(self.grants, self._renewed)
+        return HttpClient(auth=auth, auth_origins=frozenset(origins), patience=patience)
+
+    def kept_at(self, grants_file: Path) -> Connection:
+        """Keep the grant in a file from now on, so that `reopen` finds it, and return the connection that uses it.
+
+        Parameters
+        ----------
+        grants_file : Path
+            In a folder of mode 0700, made when it is missing; an older grant there is replaced.
+
+        Raises
+        ------
+        GrantExpired
+            If the grant was dropped.
+        UsageError
+            If the folder is open to others.
+        """
+        origin = GrantOrigin(
+            self.fhir_url,
+            self.configuration.token_endpoint,
+            self.registration,
+            self.participant_id,
+            allowed_origins=self.allowed_origins,
+        )
+        return replace(self, grants=FileGrants.keep(grants_file, origin, self.grants.read()))
+
+    def _renewed(self, grant: Grant) -> Grant:
+        with HttpClient() as client:
+            return refresh_grant(client, self.configuration.token_endpoint, self.registration, grant)
+
+    def __repr__(self) -> str:
+        return (
+            f"Connection(server={shown_server(self.fhir_url)}, patient={self.patient_id}, scopes={self.scope!r}, "
+            f"{self.minutes_left} min left)"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A connection cannot be pickled or copied: pass its grants file and reopen it there.")
+
+
+class PendingLaunch:
+    """One launch that waits for the participant.
+
+    The answer comes to the listener, in a thread of its own, or is pasted to `answer`; the first one counts.
+
+    Parameters
+    ----------
+    launch : Launch
+        What was begun.
+    connect : callable
+        Keeps a grant and makes the connection of it.
+    listener : RedirectListener or None
+        None where the browser cannot reach this process.
+
+    Attributes
+    ----------
+    connection, error
+        What came of it: one of the two, None until then.
+    """
+
+    def __init__(
+        self, launch: Launch, connect: Callable[[Grant], Connection], listener: RedirectListener | None
+    ) -> None:
+        self.authorize_url = launch.authorize_url
+        self.start_url = listener.start_url if listener else None
+        self.fhir_url = launch.configuration.fhir_url
+        self._launch = launch
+        self._connect = connect
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._taken = False
+        self._finished = threading.Event()
+        self.connection: Connection | None = None
+        self.error: S4SError | None = None
+        self._to_warn: str | None = None
+        self._watchers: list[Callable[[], None]] = []
+        if listener:
+            listener.listen(launch, self._take)
+
+    @property
+    def status(self) -> LaunchStatus:
+        """How far the launch has come."""
+        if self.connection:
+            return "connected"
+        if self.error:
+            return "refused"
+        return "connecting" if self._taken else "waiting"
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have `watcher` called, in whatever thread, when the launch ends.
+
+        Parameters
+        ----------
+        watcher : callable
+            Takes nothing; called at once when the launch has ended already.
+        """
+        with self._lock:
+            if not self._finished.is_set():
+                self._watchers.append(watcher)
+                return
+        watcher()
+
+    def answer(self, redirected_to: str) -> Connection:
+        """Finish the launch with the address that the browser ended on.
+
+        Parameters
+        ----------
+        redirected_to : str
+            The whole address, its query from `?` on, or bare `code=…&state=…`.
+
+        Raises
+        ------
+        UsageError
+            If there is no answer in it; the launch goes on.
+        LaunchRefused
+            If it is not to this launch (which then goes on), or if the server or the participant said no.
+        S4SError
+            Whatever else ended the launch.
+        """
+        error = self._take(redirected_to)
+        if error:
+            raise error
+        return self._outcome()
+
+    def wait(self, timeout_s: float) -> Connection:
+        """Wait until the participant has answered; may be interrupted, and called again.
+
+        Parameters
+        ----------
+        timeout_s : float
+            How long [s].
+
+        Raises
+        ------
+        LaunchNotFinished
+            If nobody answered in time; the launch goes on.
+        LaunchRefused
+            If the server or the participant said no.
+        S4SError
+            Whatever else ended the launch.
+        """
+        ends = time.monotonic() + timeout_s
+        # In steps: an interrupt that comes as a message, not as a signal, is only seen between two of them.
+        while not self._finished.wait(max(0.0, min(_STEP_S, ends - time.monotonic()))):
+            if time.monotonic() >= ends:
+                raise LaunchNotFinished(f"Nobody has answered the consent page within {timeout_s:g} s.")
+        return self._outcome()
+
+    def close(self) -> None:
+        """Stop listening; an answer can still be pasted."""
+        if self._listener:
+            self._listener.close()
+
+    def _take(self, redirected_to: str) -> S4SError | None:
+        """Use an answer; return what is to be said of it, None when it made a connection."""
+        try:
+            ours = self._launch.owns(redirected_to)
+        except UsageError as error:
+            return error
+        with self._lock:
+            if self._taken or not ours:
+                return refusal("state_mismatch")
+            self._taken = True
+        try:
+            self._redeem(redirected_to)
+        finally:
+            with self._lock:
+                self._finished.set()
+            for watcher in self._watchers:
+                watcher()
+            self.close()
+        return self.error
+
+    def _redeem(self, redirected_to: str) -> None:
+        try:
+            with HttpClient(patience=_LAUNCH_PATIENCE) as client:
+                grant = self._launch.redeem(client, redirected_to)
+            self._to_warn = narrowed(grant, self._launch.scope)
+            self.connection = self._connect(grant)
+        except S4SError as error:
+            # The frames below held the code; some tracebacks show what their frames hold.
+            self.error = error.with_traceback(None)
+
+    def _outcome(self) -> Connection:
+        if self.error:
+            raise self.error.with_traceback(None)
+        said, self._to_warn = self._to_warn, None
+        if said:
+            warnings.warn(ScopeNarrowed(said), stacklevel=3)
+        if self.connection is None:
+            raise LaunchNotFinished("The exchange of the answer was interrupted.", hint="Launch again.")
+        return self.connection
+
+    def __repr__(self) -> str:
+        return f"PendingLaunch(server={shown_server(self.fhir_url)}, status={self.status})"
+
+
+def prepare_launch(
+    fhir_url: str,
+    registration: Registration | None = None,
+    *,
+    participant_id: str | None = None,
+    redirect_uri: str = DEMO_REDIRECT_URI,
+    grants_file: Path | None = None,
+    allowed_origins: frozenset[str] = frozenset(),
+) -> PendingLaunch:
+    """Begin a standalone launch, and listen for its answer where the redirect URI leads to this machine.
+
+    Parameters
+    ----------
+    fhir_url : str
+        FHIR base URL of the participant's server.
+    registration : Registration, optional
+        The client; when it is left out, one is registered with servers that offer that.
+    participant_id : str, optional
+        The study's own pseudonym.
+    redirect_uri : str
+        Where the browser returns to, when a client is registered; a given registration has its own.
+    grants_file : Path, optional
+        Where the grant is kept, in a folder of mode 0700; in memory when it is left out.
+    allowed_origins : frozenset of str
+        Origins that may be talked to, and get the access token, besides the server's own.
+
+    Returns
+    -------
+    PendingLaunch
+        To be shown to the participant, and closed in the end.
+
+    Raises
+    ------
+    LaunchNotTried
+        If there is no registration to be had, or the redirect URI's port is taken.
+    UsageError
+        If `grants_file` cannot be kept private.
+    S4SError
+        As `smart.discover`, with its warnings.
+    """
+    allowed = frozenset(map(origin_of, allowed_origins))
+    if grants_file:
+        FileGrants.prepare(grants_file)
+    with HttpClient(patience=_LAUNCH_PATIENCE) as client:
+        configuration = discover(client, fhir_url, allowed_origins=allowed)
+        returns_to = registration.redirect_uri if registration else redirect_uri
+        listener = RedirectListener(returns_to) if can_listen(returns_to) else None
+        try:
+            registered = registration or register(client, configuration, redirect_uri=returns_to)
+        except S4SError:
+            if listener:
+                listener.close()
+            raise
+    endpoint = configuration.token_endpoint
+    origin = GrantOrigin(configuration.fhir_url, endpoint, registered, participant_id, allowed_origins=allowed)
+
+    def connect_with(grant: Grant) -> Connection:
+        grants = FileGrants.keep(grants_file, origin, grant) if grants_file else MemoryGrants(grant)
+        return _connection(configuration, origin, grants)
+
+    return PendingLaunch(begin_launch(configuration, registered), connect_with, listener)
+
+
+def connect(
+    fhir_url: str,
+    registration: Registration | None = None,
+    *,
+    show: Callable[[str], None],
+    timeout_s: float = 300.0,
+    participant_id: str | None = None,
+    redirect_uri: str = DEMO_REDIRECT_URI,
+    grants_file: Path | None = None,
+    allowed_origins: frozenset[str] = frozenset(),
+) -> Connection:
+    """Launch, and wait until the participant has answered; may be interrupted.
+
+    Parameters
+    ----------
+    fhir_url, registration, participant_id, redirect_uri, grants_file, allowed_origins
+        As for `prepare_launch`.
+    show : callable
+        Receives the authorize URL, for the participant to open.
+    timeout_s : float
+        How long to wait [s].
+
+    Raises
+    ------
+    LaunchNotFinished
+        If nobody answered in time.
+    S4SError
+        As `prepare_launch` and `PendingLaunch.wait`.
+    """
+    pending = prepare_launch(
+        fhir_url,
+        registration,
+        participant_id=participant_id,
+        redirect_uri=redirect_uri,
+        grants_file=grants_file,
+        allowed_origins=allowed_origins,
+    )
+    with closing(pending):
+        show(pending.authorize_url)
+        return pending.wait(timeout_s)
+
+
+def reopen(grants_file: Path, *, patience: Patience = _PATIENCE) -> Connection:
+    """Open a connection again from its grants file, without a person.
+
+    Parameters
+    ----------
+    grants_file : Path
+        As given to `prepare_launch` or `connect`.
+    patience : Patience
+        How long to wait for a busy server.
+
+    Returns
+    -------
+    Connection
+        Its grant is renewed when it is first used.
+
+    Raises
+    ------
+    GrantExpired
+        If there is no grant in the file.
+    UsageError
+        If others can read the file.
+    OriginRefused
+        If the server now names a token endpoint of another origin than the one that gave the grant.
+    NotReachable, NotSmart, UnexpectedAnswer, Waiting
+        As `smart.discover`.
+    """
+    grants = FileGrants(grants_file)
+    origin = grants.origin
+    with HttpClient(patience=patience) as client:
+        configuration = discover(client, origin.fhir_url, allowed_origins=origin.allowed_origins)
+    named = origin_of(configuration.token_endpoint)
+    if named != origin_of(origin.token_endpoint) and named not in origin.allowed_origins:
+        raise OriginRefused(
+            f"{without_query(origin.fhir_url)} now has its token endpoint at {named}, which did not give this grant.",
+            hint="If that is right, connect again and allow the origin.",
+        )
+    return _connection(configuration, origin, grants)
+
+
+def _connection(configuration: SmartConfiguration, origin: GrantOrigin, grants: GrantStore) -> Connection:
+    grant = grants.read()
+    return Connection(
+        fhir_url=configuration.fhir_url,
+        patient_id=grant.patient_id,
+        scope=grant.scope,
+        capability=Capability.from_json(dict(configuration.capability_statement)),
+        configuration=configuration,
+        registration=origin.registration,
+        grants=grants,
+        participant_id=origin.participant_id,
+        allowed_origins=origin.allowed_origins,
+    )

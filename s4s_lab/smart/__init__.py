@@ -1,0 +1,33 @@
+"""SMART App Launch: discovery, registration, launch, redirect capture, grants and their renewal."""
+
+from s4s_lab.smart.auth import SmartAuth
+from s4s_lab.smart.configuration import SmartConfiguration, shown_server
+from s4s_lab.smart.discovery import discover
+from s4s_lab.smart.grant_files import FileGrants, GrantOrigin
+from s4s_lab.smart.grants import Grant, GrantStore, MemoryGrants
+from s4s_lab.smart.launch import Launch, begin_launch
+from s4s_lab.smart.listener import RedirectListener, can_listen
+from s4s_lab.smart.refusals import refusal
+from s4s_lab.smart.registering import register
+from s4s_lab.smart.tokens import lacking, narrowed, refresh_grant
+
+__all__ = [
+    "FileGrants",
+    "Grant",
+    "GrantOrigin",
+    "GrantStore",
+    "Launch",
+    "MemoryGrants",
+    "RedirectListener",
+    "SmartAuth",
+    "SmartConfiguration",
+    "begin_launch",
+    "can_listen",
+    "discover",
+    "lacking",
+    "narrowed",
+    "refresh_grant",
+    "refusal",
+    "register",
+    "shown_server",
+]

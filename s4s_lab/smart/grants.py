@@ -1,0 +1,170 @@
+"""What a launch gains, and where it is kept: a grant, and stores that renew it once for all who ask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn, Protocol
+
+from s4s_lab.errors import GrantExpired
+from s4s_lab.values import Secret
+
+DEFAULT_LIFETIME_S = 3600
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A participant's permission, as tokens.
+
+    Parameters
+    ----------
+    access_token : Secret
+        Goes with every request.
+    refresh_token : Secret or None
+        Buys the next access token; None when the server gave none, and then the grant ends at `expires_at`.
+    scope : str
+        What was granted, which may be less than was asked.
+    patient_id : str
+        FHIR id of the patient whose record was shared.
+    expires_at : datetime
+        When the access token ends, aware, UTC.
+    generation : int
+        Grows with every renewal; tells who holds an older token.
+    lifetime_s : int, optional
+        How long the access token lived when it was new [s].
+
+    References
+    ----------
+    RFC 6749, section 5.1. SMART App Launch 2.2, "Launch context arrives with your access token".
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    scope: str
+    patient_id: str
+    expires_at: datetime
+    generation: int
+    lifetime_s: int = DEFAULT_LIFETIME_S
+
+    def seconds_left(self, now: datetime) -> float:
+        """Return how long the access token is still good [s], never less than 0.
+
+        Parameters
+        ----------
+        now : datetime
+            Aware.
+        """
+        return max(0.0, (self.expires_at - now).total_seconds())
+
+    def due(self, now: datetime) -> bool:
+        """Say whether the access token should be renewed before it is used again.
+
+        That is when less than max(60 s, 5 % of the lifetime) is left, but never more than half of the lifetime: a token
+        that lives for a minute would otherwise be renewed before each request.
+
+        Parameters
+        ----------
+        now : datetime
+            Aware.
+        """
+        margin = min(max(60.0, 0.05 * self.lifetime_s), 0.5 * self.lifetime_s)
+        return self.refresh_token is not None and self.expires_at - now < timedelta(seconds=margin)
+
+
+class GrantStore(Protocol):
+    """Where one grant is kept, and the one place where it is renewed."""
+
+    def read(self) -> Grant:
+        """Return the newest grant.
+
+        Raises
+        ------
+        GrantExpired
+            If none is kept any more.
+        """
+        ...
+
+    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
+        """Renew the grant, unless somebody has done so since `used_generation`.
+
+        One renewal at a time; the new grant is kept before it is returned, because a rotated refresh token that is lost
+        ends the participant's permission.
+
+        Parameters
+        ----------
+        used_generation : int
+            The generation that is due or was refused.
+        refresh : callable
+            Takes the newest grant, asks the token endpoint, returns the renewed one.
+
+        Raises
+        ------
+        GrantExpired
+            If none is kept any more, or `refresh` found that the server does not renew it.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Drop the grant; `read` raises `GrantExpired` from now on."""
+        ...
+
+
+class MemoryGrants:
+    """A `GrantStore` that ends with the process.
+
+    Parameters
+    ----------
+    grant : Grant
+        The first grant.
+    """
+
+    def __init__(self, grant: Grant) -> None:
+        self._grant: Grant | None = grant
+        self._lock = threading.Lock()
+
+    def read(self) -> Grant:
+        """Return the newest grant.
+
+        Raises
+        ------
+        GrantExpired
+            After `forget`.
+        """
+        grant = self._grant
+        if grant is None:
+            raise GrantExpired("The grant was dropped.")
+        return grant
+
+    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
+        """Renew the grant, unless another thread has done so since `used_generation`.
+
+        Parameters
+        ----------
+        used_generation : int
+            The generation that is due or was refused.
+        refresh : callable
+            Takes the newest grant, asks the token endpoint, returns the renewed one.
+
+        Raises
+        ------
+        GrantExpired
+            After `forget`, or when the server does not renew the grant.
+        """
+        with self._lock:
+            current = self.read()
+            if current.generation == used_generation:
+                self._grant = current = refresh(current)
+            return current
+
+    def forget(self) -> None:
+        """Drop the grant."""
+        with self._lock:
+            self._grant = None
+
+    def __repr__(self) -> str:
+        return "MemoryGrants()"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Grants in memory cannot leave this process; keep them in a file and pass its path instead.")

@@ -1,0 +1,173 @@
+"""The standalone launch: an address for the participant's browser, and what becomes of the answer."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from dataclasses import dataclass
+
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+from s4s_lab.errors import ScopeNarrowed
+from s4s_lab.net import HttpClient
+from s4s_lab.smart.answers import belongs_to, code_of, read_answer
+from s4s_lab.smart.configuration import SmartConfiguration, shown_server
+from s4s_lab.smart.grants import Grant
+from s4s_lab.smart.scopes import scope_to_ask
+from s4s_lab.smart.tokens import narrowed, redeem_code
+from s4s_lab.values import Registration, Secret
+
+_STATE_BYTES = 32
+_VERIFIER_BYTES = 64
+
+
+@dataclass(frozen=True, repr=False)
+class Launch:
+    """One launch that is under way; good for one answer.
+
+    Parameters
+    ----------
+    authorize_url : str
+        Where the participant's browser is to go.
+    configuration : SmartConfiguration
+        Of the server.
+    registration : Registration
+        The client that launches.
+    state : Secret
+        Ties the answer to this launch, 256 random bits.
+    verifier : Secret
+        The PKCE code verifier, 86 characters.
+
+    References
+    ----------
+    S4S imaging page, "Authorization expectations", item 2. SMART App Launch 2.2, "Standalone launch".
+    """
+
+    authorize_url: str
+    configuration: SmartConfiguration
+    registration: Registration
+    state: Secret
+    verifier: Secret
+
+    @property
+    def scope(self) -> str:
+        """What is asked for, in the form that the server understands."""
+        return scope_to_ask(self.registration.scope, self.configuration.capabilities)
+
+    def owns(self, redirected_to: str) -> bool:
+        """Say whether an answer may be taken for this launch's: its state is ours, or it is an error without any.
+
+        Parameters
+        ----------
+        redirected_to : str
+            As for `finish`.
+
+        Raises
+        ------
+        UsageError
+            If there is no answer in it.
+        """
+        return belongs_to(read_answer(redirected_to), self.state)
+
+    def finish(self, client: HttpClient, redirected_to: str) -> Grant:
+        """Turn the answer that the browser brought back into a grant.
+
+        Parameters
+        ----------
+        client : HttpClient
+            Asks the token endpoint; needs no credentials of its own.
+        redirected_to : str
+            The whole address that the browser ended on, its query, or bare `code=…&state=…`.
+
+        Returns
+        -------
+        Grant
+            Of the patient that the participant chose.
+
+        Raises
+        ------
+        UsageError
+            If there is no answer in `redirected_to`.
+        LaunchRefused
+            If the server or the participant said no, or the answer is not to this launch.
+        UnexpectedAnswer
+            If the token endpoint's answer cannot be used.
+        NotReachable
+            If the token endpoint does not answer.
+        Waiting
+            If the token endpoint asks for more time than a code lives.
+
+        Warns
+        -----
+        ScopeNarrowed
+            If less was granted than asked.
+        """
+        grant = self.redeem(client, redirected_to)
+        said = narrowed(grant, self.scope)
+        if said:
+            warnings.warn(ScopeNarrowed(said), stacklevel=2)
+        return grant
+
+    def redeem(self, client: HttpClient, redirected_to: str) -> Grant:
+        """Do what `finish` does without its warning, for threads in which nobody would see one.
+
+        Parameters
+        ----------
+        client : HttpClient
+            As for `finish`.
+        redirected_to : str
+            As for `finish`.
+
+        Raises
+        ------
+        UsageError, LaunchRefused, UnexpectedAnswer, NotReachable, Waiting
+            As `finish`.
+        """
+        code = code_of(read_answer(redirected_to), self.state, self.configuration)
+        return redeem_code(
+            client,
+            self.configuration.token_endpoint,
+            self.registration,
+            code=code,
+            verifier=self.verifier,
+            scope=self.scope,
+        )
+
+    def __repr__(self) -> str:
+        return f"Launch(server={shown_server(self.configuration.fhir_url)})"
+
+
+def begin_launch(configuration: SmartConfiguration, registration: Registration) -> Launch:
+    """Begin a standalone launch with a fresh state and PKCE verifier.
+
+    Parameters
+    ----------
+    configuration : SmartConfiguration
+        Of the server, from `discover`.
+    registration : Registration
+        The client that launches.
+
+    Returns
+    -------
+    Launch
+        Its `authorize_url` asks for a code, with `aud` the FHIR base URL exactly and an S256 code challenge.
+
+    References
+    ----------
+    SMART App Launch 2.2, "Obtain authorization code". RFC 7636, sections 4.1 to 4.3.
+    """
+    state = Secret(secrets.token_urlsafe(_STATE_BYTES))
+    verifier = Secret(secrets.token_urlsafe(_VERIFIER_BYTES))
+    authorize_url = prepare_grant_uri(
+        configuration.authorization_endpoint,
+        registration.client_id,
+        "code",
+        redirect_uri=registration.redirect_uri,
+        scope=scope_to_ask(registration.scope, configuration.capabilities),
+        state=state.reveal(),
+        aud=configuration.fhir_url,
+        code_challenge=create_s256_code_challenge(verifier.reveal()),
+        code_challenge_method="S256",
+    )
+    return Launch(authorize_url, configuration, registration, state, verifier)

@@ -1,0 +1,178 @@
+"""A very small HTTP server on this machine's own address: GET only, every size and time bounded, one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+_MAX_HEAD_BYTES = 32 << 10
+_MAX_TARGET_CHARACTERS = 8 << 10
+_HEAD_TIMEOUT_S = 5.0
+_FAREWELL_S = 45.0
+_BACKLOG = 128
+_REQUEST_LINE = re.compile(r"(?P<method>[A-Z]{1,16}) (?P<target>/[\x21-\x7e]*) HTTP/1\.[01]", re.ASCII)
+# Nothing is loaded, kept, framed or told to the next page (RFC 9700, section 4.2.4: no leak by Referer).
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Connection": "close",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Type": "text/html; charset=utf-8",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """The part of an HTTP request that matters here.
+
+    Parameters
+    ----------
+    method : str
+        In capitals.
+    target : str
+        Path and query, from `/` on; hidden from reprs, as the query holds a code.
+    host : str
+        The one `Host` header, in lower case.
+    """
+
+    method: str
+    target: str = field(repr=False)
+    host: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is sent back.
+
+    Parameters
+    ----------
+    status : HTTPStatus
+        The status.
+    body : bytes
+        HTML, UTF-8.
+    headers : mapping of str to str
+        Besides those that every reply has.
+    """
+
+    status: HTTPStatus
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def encoded(self) -> bytes:
+        """Return the reply as it goes over the wire."""
+        head = [f"HTTP/1.1 {self.status.value} {self.status.phrase}", f"Content-Length: {len(self.body)}"]
+        head += [f"{name}: {value}" for name, value in (_HEADERS | dict(self.headers)).items()]
+        return "\r\n".join([*head, "", ""]).encode() + self.body
+
+
+def parse_request(head: bytes) -> Request | None:
+    """Read the head of a request; None when it is none that a browser would send to us.
+
+    Parameters
+    ----------
+    head : bytes
+        Up to and including the empty line.
+
+    References
+    ----------
+    RFC 9112, sections 3 and 3.2: origin-form, exactly one `Host`.
+    """
+    try:
+        first, *lines = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
+    except UnicodeDecodeError:
+        return None
+    match = _REQUEST_LINE.fullmatch(first)
+    hosts = [
+        value.strip().lower() for name, _, value in (line.partition(":") for line in lines) if name.lower() == "host"
+    ]
+    if match is None or len(hosts) != 1 or len(match["target"]) > _MAX_TARGET_CHARACTERS:
+        return None
+    return Request(match["method"], match["target"], hosts[0])
+
+
+class LoopbackServer:
+    """Listens on one loopback address until it is closed; slow and silent clients cost a task each, not a thread.
+
+    Parameters
+    ----------
+    host : str
+        `127.0.0.1` or `::1`.
+    port : int
+        0 takes a free one.
+    handle : callable
+        Makes the reply; called in a thread of its own, so it may take its time.
+
+    Raises
+    ------
+    OSError
+        If the port cannot be had.
+    """
+
+    def __init__(self, host: str, port: int, handle: Callable[[Request], Reply]) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        self.port: int = self._socket.getsockname()[1]
+        self._handle = handle
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._stopped = threading.Event()
+        self._talks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name=f"s4s redirect {self.port}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Free the port; replies that are being made are still sent."""
+        if not self._stopped.is_set():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._stopped.wait()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._stopped.set()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._accept, sock=self._socket, limit=_MAX_HEAD_BYTES, backlog=_BACKLOG)
+        await self._stop.wait()
+        server.close()
+        self._stopped.set()
+        if self._talks:
+            _, late = await asyncio.wait(self._talks, timeout=_FAREWELL_S)
+            for talk in late:
+                talk.cancel()
+        await self._loop.shutdown_default_executor()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = self._loop.create_task(self._talk(reader, writer))
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            reply = await self._reply(reader)
+            async with asyncio.timeout(_HEAD_TIMEOUT_S):
+                writer.write(reply.encoded())
+                await writer.drain()
+        except (TimeoutError, EOFError, ConnectionError):
+            pass  # whoever is slow or gone gets nothing
+        finally:
+            writer.close()
+
+    async def _reply(self, reader: asyncio.StreamReader) -> Reply:
+        try:
+            async with asyncio.timeout(_HEAD_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return Reply(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        request = parse_request(head)
+        if request is None:
+            return Reply(HTTPStatus.BAD_REQUEST)
+        return await asyncio.to_thread(self._handle, request)

@@ -1,0 +1,101 @@
+"""Dynamic client registration: a client id and secret without an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from s4s_lab.errors import LaunchNotTried, UnexpectedAnswer
+from s4s_lab.net import Answer, HttpClient
+from s4s_lab.smart.configuration import SmartConfiguration
+from s4s_lab.smart.refusals import quotable
+from s4s_lab.smart.scopes import scope_to_ask
+from s4s_lab.values import S4S_SCOPE, Registration, Secret
+from s4s_lab.values.origins import without_query
+
+_BY_HAND = "Register with the server's operator, and pass the Registration with client id and secret."
+
+
+def register(
+    client: HttpClient,
+    configuration: SmartConfiguration,
+    *,
+    redirect_uri: str,
+    scope: str = S4S_SCOPE,
+    client_name: str = "S4S Lab",
+) -> Registration:
+    """Register as a confidential client.
+
+    Parameters
+    ----------
+    client : HttpClient
+        Needs no credentials.
+    configuration : SmartConfiguration
+        Of the server; its `registration_endpoint` is asked.
+    redirect_uri : str
+        Where the browser is to return to.
+    scope : str
+        What will be asked for in launches.
+    client_name : str
+        What the participant reads on the consent page.
+
+    Returns
+    -------
+    Registration
+        Public, when the server gives no secret.
+
+    Raises
+    ------
+    LaunchNotTried
+        If the server offers no registration, or refuses this one.
+    UnexpectedAnswer
+        If the answer holds no client id.
+    NotReachable
+        If no answer came.
+
+    References
+    ----------
+    RFC 7591, sections 2 and 3.
+    """
+    endpoint = configuration.registration_endpoint
+    if endpoint is None:
+        raise LaunchNotTried(
+            f"{without_query(configuration.fhir_url)} offers no dynamic registration, and no registration was given.",
+            hint=_BY_HAND,
+        )
+    wanted = {
+        "client_name": client_name,
+        "redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_basic",
+        "scope": scope_to_ask(scope, configuration.capabilities),
+    }
+    answer = client.post_json(endpoint, wanted)
+    body = _json_object(answer)
+    if answer.status not in (200, 201):
+        raise LaunchNotTried(f"The server refuses to register this client{_reason(answer, body)}.", hint=_BY_HAND)
+    client_id, client_secret = body.get("client_id"), body.get("client_secret")
+    if not isinstance(client_id, str) or not client_id:
+        raise UnexpectedAnswer("The server registered this client without a client id.", hint=_BY_HAND)
+    return Registration(
+        client_id=client_id,
+        client_secret=Secret(client_secret) if isinstance(client_secret, str) and client_secret else None,
+        redirect_uri=redirect_uri,
+        scope=scope,
+    )
+
+
+def _json_object(answer: Answer) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _reason(answer: Answer, body: dict[str, Any]) -> str:
+    described = body.get("error_description") or body.get("description") or body.get("error")
+    said = quotable(described) if isinstance(described, str) else ""
+    return f': "{said}"' if said else f" (HTTP status {answer.status})"

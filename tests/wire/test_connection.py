@@ -1,0 +1,348 @@
+"""Connections over the wire: the whole launch, its ends good and bad, and opening one again without a person."""
+
+from __future__ import annotations
+
+import _thread
+import copy
+import json
+import logging
+import pickle
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from s4s_lab.connection import Connection, PendingLaunch, connect, prepare_launch, reopen
+from s4s_lab.errors import (
+    GrantExpired,
+    LaunchNotFinished,
+    LaunchNotTried,
+    LaunchRefused,
+    NotSmart,
+    OriginRefused,
+    ScopeNarrowed,
+    UsageError,
+)
+from s4s_lab.smart import FileGrants
+from s4s_lab.values import Registration, Secret
+from tests.wire.smart.browser import Page, approve, redirected_to, visit
+from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, Canned, SmartServer
+
+
+@pytest.fixture
+def server() -> Iterator[SmartServer]:
+    with SmartServer() as server:
+        yield server
+
+
+@pytest.fixture
+def registration(server: SmartServer) -> Registration:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        redirect_uri = f"http://127.0.0.1:{probe.getsockname()[1]}/callback"
+    return replace(server.registration, redirect_uri=redirect_uri)
+
+
+@pytest.fixture
+def pending(server: SmartServer, registration: Registration) -> Iterator[PendingLaunch]:
+    pending = prepare_launch(server.fhir_url, registration)
+    yield pending
+    pending.close()
+
+
+def _start(pending: PendingLaunch) -> str:
+    assert pending.start_url is not None
+    return pending.start_url
+
+
+def _connected(server: SmartServer, registration: Registration, grants_file: Path | None = None) -> Connection:
+    return connect(
+        server.fhir_url, registration, show=approve, timeout_s=10, grants_file=grants_file, participant_id="P-007"
+    )  # fmt: skip
+
+
+def _read(connection: Connection) -> int:
+    with connection.client() as client:
+        return client.get(f"{connection.fhir_url}/Patient/{connection.patient_id}", accept="application/json").status
+
+
+@pytest.mark.clause("S4S-2", "S4S-3", "S4S-4")
+def test_a_participant_approves_and_the_record_can_be_read(pending: PendingLaunch, server: SmartServer) -> None:
+    assert pending.status == "waiting"
+    page = approve(_start(pending))
+    connection = pending.wait(5)
+    assert "You are connected" in page.body
+    assert pending.status == "connected"
+    assert (connection.patient_id, connection.fhir_url) == (PATIENT, server.fhir_url)
+    assert connection.fhir_version == "stu3"
+    assert _read(connection) == 200
+
+
+def test_the_connected_page_holds_nothing_of_the_exchange(pending: PendingLaunch) -> None:
+    page = approve(_start(pending))
+    for secret in ("code-0", "access-1", "refresh-1", PATIENT, CLIENT_ID):
+        assert secret not in page.body
+
+
+def test_connect_shows_the_authorize_address_and_frees_the_port(
+    server: SmartServer, registration: Registration
+) -> None:
+    shown: list[str] = []
+
+    def show(url: str) -> None:
+        shown.append(url)
+        approve(url)
+
+    connection = connect(server.fhir_url, registration, show=show, timeout_s=10, participant_id="P-007")
+    assert shown[0].startswith(f"{server.origin}/authorize?")
+    assert connection.participant_id == "P-007"
+    port = int(registration.redirect_uri.split(":")[2].split("/")[0])
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_a_pasted_answer_does_the_same_as_a_redirect(pending: PendingLaunch) -> None:
+    connection = pending.answer(redirected_to(pending.authorize_url))
+    assert pending.wait(0) is connection
+    with pytest.raises(LaunchRefused, match="answered before"):
+        pending.answer("code=code-0&state=x")
+
+
+def test_without_a_loopback_redirect_there_is_no_listener_and_the_answer_is_pasted(server: SmartServer) -> None:
+    hub = replace(server.registration, redirect_uri="https://hub.example/callback")
+    pending = prepare_launch(server.fhir_url, hub)
+    assert pending.start_url is None
+    answer = redirected_to(pending.authorize_url)
+    assert answer.startswith("https://hub.example/callback?")
+    assert pending.answer("?" + answer.partition("?")[2]).patient_id == PATIENT
+
+
+def test_garbage_and_foreign_states_leave_the_launch_waiting(pending: PendingLaunch, server: SmartServer) -> None:
+    with pytest.raises(UsageError):
+        pending.answer("no idea")
+    with pytest.raises(LaunchRefused):
+        pending.answer("code=c&state=forged")
+    with pytest.raises(LaunchRefused):
+        pending.answer("error=access_denied&state=forged")
+    assert pending.status == "waiting"
+    assert server.asked_for("/token") == []
+    approve(_start(pending))
+    assert pending.wait(5).patient_id == PATIENT
+
+
+def test_a_denied_consent_ends_the_launch_and_the_page_says_so(pending: PendingLaunch, server: SmartServer) -> None:
+    server.denies = True
+    page = approve(_start(pending))
+    assert "Nothing was shared" in page.body
+    with pytest.raises(LaunchRefused, match="did not consent") as caught:
+        pending.wait(5)
+    assert caught.value.error == "access_denied"
+    assert pending.status == "refused"
+
+
+def test_a_wrong_secret_ends_the_launch_and_the_page_says_so(server: SmartServer, registration: Registration) -> None:
+    pending = prepare_launch(server.fhir_url, replace(registration, client_secret=Secret("wrong")))
+    page = approve(_start(pending))
+    assert "does not accept this client id and secret" in page.body
+    with pytest.raises(LaunchRefused) as caught:
+        pending.wait(5)
+    assert caught.value.error == "invalid_client"
+
+
+def test_an_answer_that_arrives_many_times_at_once_is_exchanged_once(
+    pending: PendingLaunch, server: SmartServer
+) -> None:
+    answer = redirected_to(pending.authorize_url)
+    server.hold.clear()
+    pages: list[Page] = []
+    threads = [threading.Thread(target=lambda: pages.append(visit(answer))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while len(pages) < 7:  # all but the one that is held
+        time.sleep(0.01)
+    server.hold.set()
+    for thread in threads:
+        thread.join()
+    assert len(server.asked_for("/token")) == 1
+    assert sum("You are connected" in page.body for page in pages) == 1
+
+
+def test_nobody_answering_is_said_in_time_and_the_launch_goes_on(pending: PendingLaunch) -> None:
+    with pytest.raises(LaunchNotFinished, match=r"within 0\.05 s"):
+        pending.wait(0.05)
+    with pytest.raises(TimeoutError):
+        pending.wait(0)
+    approve(_start(pending))
+    assert pending.wait(5).patient_id == PATIENT
+
+
+def test_waiting_can_be_interrupted(pending: PendingLaunch) -> None:
+    threading.Timer(0.1, _thread.interrupt_main).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pending.wait(30)
+    assert time.monotonic() - began < 5
+
+
+def test_a_narrower_grant_warns_whoever_waits(pending: PendingLaunch, server: SmartServer) -> None:
+    server.token_extras["scope"] = "launch/patient patient/Patient.read"
+    approve(_start(pending))
+    with pytest.warns(ScopeNarrowed, match=r"patient/\*\.read"):
+        connection = pending.wait(5)
+    assert connection.not_granted == ["patient/*.read"]
+    assert connection.scope == "launch/patient patient/Patient.read"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pending.wait(0)
+
+
+def test_watchers_hear_of_the_end_once_even_when_they_come_late(pending: PendingLaunch) -> None:
+    heard: list[str] = []
+    pending.watch(lambda: heard.append(pending.status))
+    approve(_start(pending))
+    pending.wait(5)
+    pending.watch(lambda: heard.append("late"))
+    assert heard == ["connected", "late"]
+
+
+def test_a_second_launch_in_one_process_does_not_find_the_port_taken(
+    pending: PendingLaunch, server: SmartServer, registration: Registration
+) -> None:
+    again = prepare_launch(server.fhir_url, registration)
+    approve(_start(again))
+    assert again.wait(5).patient_id == PATIENT
+    assert pending.status == "waiting"
+
+
+def test_a_port_in_use_is_said_before_anything_is_registered(server: SmartServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        redirect_uri = f"http://127.0.0.1:{taken.getsockname()[1]}/callback"
+        with pytest.raises(LaunchNotTried, match=f"Port {taken.getsockname()[1]} "):
+            prepare_launch(server.fhir_url, redirect_uri=redirect_uri)
+    assert server.asked_for("/register") == []
+
+
+def test_without_a_registration_a_client_is_registered(server: SmartServer, registration: Registration) -> None:
+    body = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    server.canned["/register"].append(Canned(201, json.dumps(body).encode()))
+    connection = connect(
+        server.fhir_url, show=approve, timeout_s=10, redirect_uri=registration.redirect_uri
+    )  # fmt: skip
+    assert connection.registration == registration
+
+
+def test_a_refused_registration_frees_the_port(server: SmartServer, registration: Registration) -> None:
+    with pytest.raises(LaunchNotTried):
+        prepare_launch(server.fhir_url, redirect_uri=registration.redirect_uri)
+    port = int(registration.redirect_uri.split(":")[2].split("/")[0])
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_a_server_without_smart_is_no_place_to_launch(server: SmartServer, registration: Registration) -> None:
+    with pytest.raises(NotSmart):
+        prepare_launch(f"{server.origin}/elsewhere", registration)
+
+
+def test_a_connection_shows_server_patient_scopes_and_minutes_and_nothing_else(
+    server: SmartServer, registration: Registration
+) -> None:
+    shown = repr(_connected(server, registration))
+    assert shown == (
+        "Connection(server=http://127.0.0.1, patient=smart-1288992, "
+        "scopes='patient/*.read launch/patient offline_access', 60 min left)"
+    )
+
+
+def test_a_connection_cannot_be_pickled_or_copied(server: SmartServer, registration: Registration) -> None:
+    connection = _connected(server, registration)
+    for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="reopen"):
+            attempt(connection)
+
+
+def test_the_token_goes_to_the_servers_origin_and_the_allowed_ones_only(
+    server: SmartServer, registration: Registration
+) -> None:
+    connection = _connected(server, registration)
+    with SmartServer() as other, SmartServer() as images:
+        images.access_tokens.add("access-1")
+        allowed = replace(connection, allowed_origins=frozenset({images.origin}))
+        with allowed.client() as client:
+            for url in (f"{images.fhir_url}/Patient/1", f"{other.fhir_url}/Patient/1"):
+                client.get(url, accept="application/json")
+        assert other.asked[0].headers.get("authorization") is None
+        assert images.asked[0].headers["authorization"] == "Bearer access-1"
+
+
+def test_a_kept_connection_opens_again_without_a_person(
+    server: SmartServer, registration: Registration, tmp_path: Path
+) -> None:
+    grants_file = tmp_path / "grants" / "one.json"
+    first = _connected(server, registration, grants_file)
+    server.access_tokens.clear()
+    again = reopen(grants_file)
+    assert (again.patient_id, again.participant_id, again.scope) == (PATIENT, "P-007", first.scope)
+    assert again.registration == registration
+    assert _read(again) == 200
+    assert _read(first) == 200
+    assert len(server.asked_for("/token")) == 2  # the launch, and one renewal for both
+
+
+def test_a_forgotten_grant_cannot_be_opened_and_shows_no_time(
+    server: SmartServer, registration: Registration, tmp_path: Path
+) -> None:
+    connection = _connected(server, registration, tmp_path / "grants" / "one.json")
+    connection.grants.forget()
+    assert "0 min left" in repr(connection)
+    with pytest.raises(GrantExpired):
+        _read(connection)
+    with pytest.raises(GrantExpired, match="Connect again"):
+        reopen(tmp_path / "grants" / "one.json")
+
+
+def test_a_refresh_token_does_not_follow_the_token_endpoint_to_another_origin(
+    server: SmartServer, registration: Registration, tmp_path: Path
+) -> None:
+    grants_file = tmp_path / "grants" / "one.json"
+    connection = _connected(server, registration, grants_file)
+    with SmartServer() as thief:
+        assert server.well_known is not None
+        server.well_known["token_endpoint"] = f"{thief.origin}/token"
+        server.statement = {"resourceType": "CapabilityStatement"}
+        with pytest.raises(OriginRefused, match="did not give this grant"):
+            reopen(grants_file)
+        assert thief.asked == []
+    assert isinstance(connection.grants, FileGrants)
+
+
+def test_an_open_folder_is_refused_before_the_participant_is_asked(
+    server: SmartServer, registration: Registration, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(UsageError, match="chmod 700"):
+        prepare_launch(server.fhir_url, registration, grants_file=tmp_path / "one.json")
+    assert server.asked == []
+
+
+def test_an_ended_grant_shows_no_minutes(server: SmartServer, registration: Registration) -> None:
+    connection = _connected(server, registration)
+    ended = replace(connection.grants.read(), expires_at=datetime.now(UTC) - timedelta(hours=1), generation=2)
+    connection.grants.renew(1, lambda _: ended)
+    assert connection.minutes_left == 0
+
+
+def test_nothing_secret_is_logged_in_a_launch_and_a_renewal(
+    server: SmartServer, registration: Registration, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        connection = _connected(server, registration)
+        server.access_tokens.clear()
+        _read(connection)
+    for secret in ("code-0", "access-1", "access-2", "refresh-1", CLIENT_SECRET):
+        assert secret not in caplog.text
