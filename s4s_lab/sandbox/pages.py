@@ -29,6 +29,8 @@ var(--card) 0 22%,var(--go) 24% 44%,var(--card) 46% 58%,var(--go) 60%)}
 h1{font-size:1.45rem;line-height:1.3;margin:0 0 .35rem}
 h2{font-size:1rem;margin:1.5rem 0 .5rem}
 p{margin:.35rem 0 .75rem}
+a{color:var(--go)}
+form+p{margin-top:1.25rem}
 .soft{color:var(--soft);font-size:.92rem}
 ul{margin:.25rem 0 0;padding-left:1.2rem}
 li{margin:.2rem 0}
@@ -127,7 +129,7 @@ def consent_page(question: Question, people: Sequence[tuple[Participant, str]]) 
     body = (
         f"<h1>{escape(question.app_name)} asks to see your health records</h1>"
         f'<p class="soft">After your answer you return to <code>{escape(question.returns_to)}</code>.</p>'
-        f"<h2>It would be able to read</h2><ul>{asks}</ul>"
+        f"<h2>If you approve, it may</h2><ul>{asks}</ul>"
         '<form method="post" action="consent">'
         f'<input type="hidden" name="request" value="{escape(question.request_id)}">'
         f'<input type="hidden" name="csrf" value="{escape(question.csrf)}">'
@@ -173,7 +175,7 @@ def manage_page(shares: Sequence[Share], csrf: str) -> HTMLResponse:
     """
     rows = "".join(
         f"<tr><td><strong>{escape(one.app_name)}</strong> sees the records of {escape(one.participant_name)}"
-        f'<div class="soft">Since {escape(one.since)}. {escape("; ".join(one.asks_for))}.</div></td>'
+        f'<div class="soft">Since {escape(one.since)}. It may {escape("; ".join(one.asks_for))}.</div></td>'
         '<td><form method="post" action="manage">'
         f'<input type="hidden" name="csrf" value="{escape(csrf)}">'
         f'<button class="no" name="approval" value="{escape(one.approval_id)}">Stop sharing</button></form></td></tr>'

@@ -17,6 +17,7 @@ import uvicorn
 from s4s_lab.errors import NotReachable, UsageError
 from s4s_lab.sandbox.app import Parts, build_app
 from s4s_lab.sandbox.archive import Archive
+from s4s_lab.sandbox.archive.folders import folder_archive
 from s4s_lab.sandbox.archive.synthetic import synthetic_archive
 from s4s_lab.sandbox.authorization import Client, Clients, Grants
 from s4s_lab.sandbox.profiles import checked_profile
@@ -111,7 +112,11 @@ def _hosts(host: str, port: int) -> frozenset[str] | None:
 
 
 def _archive(settings: Settings, site: Site) -> Archive:
-    return synthetic_archive(settings.seed, site.wado_url)
+    if settings.fhir is None and settings.dicom is None:
+        if settings.link is not None:
+            raise UsageError("A link file links DICOM files to FHIR patients.", hint="Give the folders too.")
+        return synthetic_archive(settings.seed, site.wado_url)
+    return folder_archive(settings.fhir, settings.dicom, settings.link, site.wado_url)
 
 
 class _Uvicorn(uvicorn.Server):

@@ -41,16 +41,16 @@ class Retrievals:
 
     retrieve_s: float
     now: Callable[[], float] = time.monotonic
-    _ready_at: dict[str, float] = field(default_factory=dict, repr=False)
+    _ready_at: dict[ImageStudy, float] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def seconds_left(self, study_uid: str) -> float:
+    def seconds_left(self, study: ImageStudy) -> float:
         """Return how long a study still takes; the first question begins the retrieval.
 
         Parameters
         ----------
-        study_uid : str
-            Bare UID.
+        study : ImageStudy
+            What is asked for.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class Retrievals:
             Zero when the study is there [s].
         """
         with self._lock:
-            ready_at = self._ready_at.setdefault(study_uid, self.now() + self.retrieve_s)
+            ready_at = self._ready_at.setdefault(study, self.now() + self.retrieve_s)
         return max(0.0, ready_at - self.now())
 
 
@@ -134,7 +134,7 @@ class WadoService:
         return study, found
 
     def _waiting(self, study: ImageStudy) -> Response | None:
-        left = self._retrievals.seconds_left(study.study_uid)
+        left = self._retrievals.seconds_left(study)
         if left == 0:
             return None
         headers = {"Retry-After": str(math.ceil(left)), "Cache-Control": "no-store"}

@@ -156,7 +156,7 @@ class Archive:
     notice: str = ""
     _resources: dict[str, dict[str, Stored]] = field(default_factory=dict, repr=False)
     _removed: set[tuple[str, str]] = field(default_factory=set, repr=False)
-    _studies: dict[str, ImageStudy] = field(default_factory=dict, repr=False)
+    _studies: dict[tuple[str, str], ImageStudy] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def put(self, resources: Iterable[Stored], studies: Iterable[ImageStudy] = ()) -> None:
@@ -166,15 +166,14 @@ class Archive:
                 self._resources.setdefault(one.resource_type, {})[one.resource_id] = one
                 self._removed.discard((one.resource_type, one.resource_id))
             for study in studies:
-                self._studies[study.study_uid] = study
+                self._studies[study.patient_id, study.study_uid] = study
 
-    def remove(self, stored: Stored, study_uid: str | None = None) -> None:
+    def remove(self, stored: Stored, study_uid: str = "") -> None:
         """Take a resource, and the images that go with it, out of the record."""
         with self._lock:
             del self._resources[stored.resource_type][stored.resource_id]
             self._removed.add((stored.resource_type, stored.resource_id))
-            if study_uid is not None:
-                self._studies.pop(study_uid, None)
+            self._studies.pop((stored.patient_id or "", study_uid), None)
 
     def read(self, resource_type: str, resource_id: str) -> Stored | None:
         """Return a resource, or None when there is none."""
@@ -203,8 +202,7 @@ class Archive:
     def study(self, study_uid: str, patient_id: str) -> ImageStudy | None:
         """Return the images of a participant's study; None when there are none, or they are somebody else's."""
         with self._lock:
-            found = self._studies.get(study_uid)
-        return found if found is not None and found.patient_id == patient_id else None
+            return self._studies.get((patient_id, study_uid))
 
     def participant(self, choice: int | str) -> Participant | None:
         """Return a participant by position, patient id or name."""

@@ -116,7 +116,7 @@ def change(archive: Archive, patient_id: str, number: int, wado_url: str) -> Cha
     changed = [_amended(one, now) for one in before if one not in removed][:1]
     archive.put(changed)
     for one in removed:
-        archive.remove(one, bare_uid(str(one.resource.get("uid", ""))) or None)
+        archive.remove(one, bare_uid(str(one.resource.get("uid", ""))))
     return Change(*([one.reference for one in group] for group in (versions, changed, removed)))
 
 

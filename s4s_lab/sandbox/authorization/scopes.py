@@ -12,13 +12,13 @@ SUPPORTED = ("patient/*.read", "patient/*.rs", LAUNCH, OFFLINE)
 _V1 = re.compile(r"patient/(\*|[A-Z][A-Za-z]*)\.(read|\*)")
 _V2 = re.compile(r"patient/(\*|[A-Z][A-Za-z]*)\.c?(r?)u?d?(s?)")
 _WORDS = {
-    "*": "Everything in your record: imaging studies, claims, coverage and your name and birth date",
-    "ImagingStudy": "Your imaging studies: when and where they were made, and the images themselves",
-    "ExplanationOfBenefit": "Your insurance claims: services, diagnoses and what was paid",
-    "Coverage": "Your insurance coverage",
-    "Patient": "Your name, birth date, sex and address",
-    "DiagnosticReport": "The reports written about your images",
-    "Endpoint": "Where your images are kept",
+    "*": "see everything in your record: imaging studies, claims, coverage, your name and birth date",
+    "ImagingStudy": "see your imaging studies: when and where they were made, and the images themselves",
+    "ExplanationOfBenefit": "see your insurance claims: services, diagnoses and what was paid",
+    "Coverage": "see your insurance coverage",
+    "Patient": "see your name, birth date, sex and address",
+    "DiagnosticReport": "see the reports written about your images",
+    "Endpoint": "see where your images are kept",
 }
 
 
@@ -77,7 +77,7 @@ def covers(scope: str, resource_type: str, interaction: Literal["r", "s"]) -> bo
 def plain_words(scope: str) -> list[str]:
     """Return what granted scopes mean, one sentence each, for the consent page."""
     readings = [reading for one in scope.split() if (reading := _reading(one))]
-    words = [_WORDS.get(name, f"Your {name} records") for name, _ in readings]
+    words = [_WORDS.get(name, f"see your {name} records") for name, _ in readings]
     if OFFLINE in scope.split():
-        words.append("To come back for news later, without asking you again, until you stop it")
+        words.append("come back for news later, without asking you again, until you stop it")
     return list(dict.fromkeys(words))
