@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
-import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from s4s_lab.errors import GrantExpired, LaunchNotFinished, OriginRefused, S4SError, ScopeNarrowed, UsageError
+from s4s_lab.errors import GrantExpired, OriginRefused, S4SError
 from s4s_lab.fhir import Capability
 from s4s_lab.net import HttpClient, Patience
 from s4s_lab.smart import (
+    LAUNCH_PATIENCE,
     FileGrants,
     Grant,
     GrantOrigin,
     GrantStore,
-    Launch,
+    LaunchInProgress,
     MemoryGrants,
     RedirectListener,
     SmartAuth,
@@ -29,9 +27,7 @@ from s4s_lab.smart import (
     can_listen,
     discover,
     lacking,
-    narrowed,
     refresh_grant,
-    refusal,
     register,
     shown_server,
 )
@@ -39,11 +35,7 @@ from s4s_lab.values import DEMO_REDIRECT_URI, Registration
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.origins import origin_of, without_query
 
-LaunchStatus = Literal["waiting", "connecting", "connected", "refused"]
 _PATIENCE = Patience()
-_STEP_S = 0.2
-# A person is waiting: a server that needs longer than this to say who it is should be asked another time.
-_LAUNCH_PATIENCE = Patience(budget_s=60.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,6 +122,8 @@ class Connection:
     def kept_at(self, grants_file: Path) -> Connection:
         """Keep the grant in a file from now on, so that `reopen` finds it, and return the connection that uses it.
 
+        A grant that was kept in memory ends there: two places would renew it against each other.
+
         Parameters
         ----------
         grants_file : Path
@@ -149,7 +143,10 @@ class Connection:
             self.participant_id,
             allowed_origins=self.allowed_origins,
         )
-        return replace(self, grants=FileGrants.keep(grants_file, origin, self.grants.read()))
+        kept = FileGrants.keep(grants_file, origin, self.grants.read())
+        if isinstance(self.grants, MemoryGrants):
+            self.grants.forget()
+        return replace(self, grants=kept)
 
     def _renewed(self, grant: Grant) -> Grant:
         with HttpClient() as client:
@@ -165,161 +162,13 @@ class Connection:
         raise TypeError("A connection cannot be pickled or copied: pass its grants file and reopen it there.")
 
 
-class PendingLaunch:
-    """One launch that waits for the participant.
-
-    The answer comes to the listener, in a thread of its own, or is pasted to `answer`; the first one counts.
-
-    Parameters
-    ----------
-    launch : Launch
-        What was begun.
-    connect : callable
-        Keeps a grant and makes the connection of it.
-    listener : RedirectListener or None
-        None where the browser cannot reach this process.
-
-    Attributes
-    ----------
-    connection, error
-        What came of it: one of the two, None until then.
-    """
-
-    def __init__(
-        self, launch: Launch, connect: Callable[[Grant], Connection], listener: RedirectListener | None
-    ) -> None:
-        self.authorize_url = launch.authorize_url
-        self.start_url = listener.start_url if listener else None
-        self.fhir_url = launch.configuration.fhir_url
-        self._launch = launch
-        self._connect = connect
-        self._listener = listener
-        self._lock = threading.Lock()
-        self._taken = False
-        self._finished = threading.Event()
-        self.connection: Connection | None = None
-        self.error: S4SError | None = None
-        self._to_warn: str | None = None
-        self._watchers: list[Callable[[], None]] = []
-        if listener:
-            listener.listen(launch, self._take)
+class PendingLaunch(LaunchInProgress[Connection]):
+    """One launch that waits for the participant, and makes a connection of the answer."""
 
     @property
-    def status(self) -> LaunchStatus:
-        """How far the launch has come."""
-        if self.connection:
-            return "connected"
-        if self.error:
-            return "refused"
-        return "connecting" if self._taken else "waiting"
-
-    def watch(self, watcher: Callable[[], None]) -> None:
-        """Have `watcher` called, in whatever thread, when the launch ends.
-
-        Parameters
-        ----------
-        watcher : callable
-            Takes nothing; called at once when the launch has ended already.
-        """
-        with self._lock:
-            if not self._finished.is_set():
-                self._watchers.append(watcher)
-                return
-        watcher()
-
-    def answer(self, redirected_to: str) -> Connection:
-        """Finish the launch with the address that the browser ended on.
-
-        Parameters
-        ----------
-        redirected_to : str
-            The whole address, its query from `?` on, or bare `code=…&state=…`.
-
-        Raises
-        ------
-        UsageError
-            If there is no answer in it; the launch goes on.
-        LaunchRefused
-            If it is not to this launch (which then goes on), or if the server or the participant said no.
-        S4SError
-            Whatever else ended the launch.
-        """
-        error = self._take(redirected_to)
-        if error:
-            raise error
-        return self._outcome()
-
-    def wait(self, timeout_s: float) -> Connection:
-        """Wait until the participant has answered; may be interrupted, and called again.
-
-        Parameters
-        ----------
-        timeout_s : float
-            How long [s].
-
-        Raises
-        ------
-        LaunchNotFinished
-            If nobody answered in time; the launch goes on.
-        LaunchRefused
-            If the server or the participant said no.
-        S4SError
-            Whatever else ended the launch.
-        """
-        ends = time.monotonic() + timeout_s
-        # In steps: an interrupt that comes as a message, not as a signal, is only seen between two of them.
-        while not self._finished.wait(max(0.0, min(_STEP_S, ends - time.monotonic()))):
-            if time.monotonic() >= ends:
-                raise LaunchNotFinished(f"Nobody has answered the consent page within {timeout_s:g} s.")
-        return self._outcome()
-
-    def close(self) -> None:
-        """Stop listening; an answer can still be pasted."""
-        if self._listener:
-            self._listener.close()
-
-    def _take(self, redirected_to: str) -> S4SError | None:
-        """Use an answer; return what is to be said of it, None when it made a connection."""
-        try:
-            ours = self._launch.owns(redirected_to)
-        except UsageError as error:
-            return error
-        with self._lock:
-            if self._taken or not ours:
-                return refusal("state_mismatch")
-            self._taken = True
-        try:
-            self._redeem(redirected_to)
-        finally:
-            with self._lock:
-                self._finished.set()
-            for watcher in self._watchers:
-                watcher()
-            self.close()
-        return self.error
-
-    def _redeem(self, redirected_to: str) -> None:
-        try:
-            with HttpClient(patience=_LAUNCH_PATIENCE) as client:
-                grant = self._launch.redeem(client, redirected_to)
-            self._to_warn = narrowed(grant, self._launch.scope)
-            self.connection = self._connect(grant)
-        except S4SError as error:
-            # The frames below held the code; some tracebacks show what their frames hold.
-            self.error = error.with_traceback(None)
-
-    def _outcome(self) -> Connection:
-        if self.error:
-            raise self.error.with_traceback(None)
-        said, self._to_warn = self._to_warn, None
-        if said:
-            warnings.warn(ScopeNarrowed(said), stacklevel=3)
-        if self.connection is None:
-            raise LaunchNotFinished("The exchange of the answer was interrupted.", hint="Launch again.")
-        return self.connection
-
-    def __repr__(self) -> str:
-        return f"PendingLaunch(server={shown_server(self.fhir_url)}, status={self.status})"
+    def connection(self) -> Connection | None:
+        """What came of it, when it ended well."""
+        return self.made
 
 
 def prepare_launch(
@@ -365,7 +214,7 @@ def prepare_launch(
     allowed = frozenset(map(origin_of, allowed_origins))
     if grants_file:
         FileGrants.prepare(grants_file)
-    with HttpClient(patience=_LAUNCH_PATIENCE) as client:
+    with HttpClient(patience=LAUNCH_PATIENCE) as client:
         configuration = discover(client, fhir_url, allowed_origins=allowed)
         returns_to = registration.redirect_uri if registration else redirect_uri
         listener = RedirectListener(returns_to) if can_listen(returns_to) else None

@@ -5,18 +5,21 @@ from s4s_lab.smart.configuration import SmartConfiguration, shown_server
 from s4s_lab.smart.discovery import discover
 from s4s_lab.smart.grant_files import FileGrants, GrantOrigin
 from s4s_lab.smart.grants import Grant, GrantStore, MemoryGrants
+from s4s_lab.smart.in_progress import LAUNCH_PATIENCE, LaunchInProgress, LaunchStatus
 from s4s_lab.smart.launch import Launch, begin_launch
 from s4s_lab.smart.listener import RedirectListener, can_listen
-from s4s_lab.smart.refusals import refusal
 from s4s_lab.smart.registering import register
-from s4s_lab.smart.tokens import lacking, narrowed, refresh_grant
+from s4s_lab.smart.tokens import lacking, refresh_grant
 
 __all__ = [
+    "LAUNCH_PATIENCE",
     "FileGrants",
     "Grant",
     "GrantOrigin",
     "GrantStore",
     "Launch",
+    "LaunchInProgress",
+    "LaunchStatus",
     "MemoryGrants",
     "RedirectListener",
     "SmartAuth",
@@ -25,9 +28,7 @@ __all__ = [
     "can_listen",
     "discover",
     "lacking",
-    "narrowed",
     "refresh_grant",
-    "refusal",
     "register",
     "shown_server",
 ]

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 import ipywidgets
 
-from s4s_lab.connection import Connection, LaunchStatus, PendingLaunch, prepare_launch
+from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
 from s4s_lab.errors import GrantExpired, S4SError
-from s4s_lab.smart import shown_server
+from s4s_lab.smart import LaunchStatus, shown_server
 from s4s_lab.values import DEMO_REDIRECT_URI, Registration
 from s4s_lab.values.origins import without_query
 

@@ -62,8 +62,12 @@ def _start(pending: PendingLaunch) -> str:
 
 def _connected(server: SmartServer, registration: Registration, grants_file: Path | None = None) -> Connection:
     return connect(
-        server.fhir_url, registration, show=approve, timeout_s=10, grants_file=grants_file, participant_id="P-007"
-    )  # fmt: skip
+        server.fhir_url, registration, show=_visit, timeout_s=10, grants_file=grants_file, participant_id="P-007"
+    )
+
+
+def _visit(url: str) -> None:
+    approve(url)
 
 
 def _read(connection: Connection) -> int:
@@ -73,7 +77,6 @@ def _read(connection: Connection) -> int:
 
 @pytest.mark.clause("S4S-2", "S4S-3", "S4S-4")
 def test_a_participant_approves_and_the_record_can_be_read(pending: PendingLaunch, server: SmartServer) -> None:
-    assert pending.status == "waiting"
     page = approve(_start(pending))
     connection = pending.wait(5)
     assert "You are connected" in page.body
@@ -231,7 +234,7 @@ def test_without_a_registration_a_client_is_registered(server: SmartServer, regi
     body = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     server.canned["/register"].append(Canned(201, json.dumps(body).encode()))
     connection = connect(
-        server.fhir_url, show=approve, timeout_s=10, redirect_uri=registration.redirect_uri
+        server.fhir_url, show=_visit, timeout_s=10, redirect_uri=registration.redirect_uri
     )  # fmt: skip
     assert connection.registration == registration
 
@@ -292,6 +295,17 @@ def test_a_kept_connection_opens_again_without_a_person(
     assert _read(again) == 200
     assert _read(first) == 200
     assert len(server.asked_for("/token")) == 2  # the launch, and one renewal for both
+
+
+def test_a_grant_can_be_kept_after_the_launch_and_then_lives_in_its_file_only(
+    server: SmartServer, registration: Registration, tmp_path: Path
+) -> None:
+    first = _connected(server, registration)
+    kept = first.kept_at(tmp_path / "grants" / "one.json")
+    assert _read(kept) == _read(reopen(tmp_path / "grants" / "one.json")) == 200
+    assert repr(kept) == repr(reopen(tmp_path / "grants" / "one.json"))
+    with pytest.raises(GrantExpired):
+        first.grants.read()
 
 
 def test_a_forgotten_grant_cannot_be_opened_and_shows_no_time(

@@ -85,7 +85,7 @@ def test_an_hours_token_is_renewed_when_less_than_three_minutes_are_left(
 def test_a_renewal_leaves_the_scope_out_and_keeps_the_rotated_token(
     server: SmartServer, grant: Grant, read: Reader
 ) -> None:
-    grants = MemoryGrants(_ending(grant, 0))
+    grants = MemoryGrants(_ending(grant, -5))
     read(grants)
     assert server.asked_for("/token")[0].form == {"grant_type": "refresh_token", "refresh_token": "refresh-1"}
     assert grants.read().refresh_token == Secret("refresh-2")
@@ -94,7 +94,7 @@ def test_a_renewal_leaves_the_scope_out_and_keeps_the_rotated_token(
 
 def test_the_old_refresh_token_stays_when_no_other_is_given(server: SmartServer, grant: Grant, read: Reader) -> None:
     server.rotates = False
-    grants = MemoryGrants(_ending(grant, 0))
+    grants = MemoryGrants(_ending(grant, -5))
     read(grants)
     assert grants.read().refresh_token == grant.refresh_token
     assert grants.read().access_token != grant.access_token
@@ -136,13 +136,13 @@ def test_without_a_refresh_token_an_ended_grant_is_tried_and_then_ends(
 def test_a_refused_refresh_token_ends_the_grant(server: SmartServer, grant: Grant, read: Reader, status: int) -> None:
     server.canned["/token"].append(Canned(status, b'{"error":"invalid_grant"}'))
     with pytest.raises(GrantExpired, match="Connect again"):
-        read(MemoryGrants(_ending(grant, 0)))
+        read(MemoryGrants(_ending(grant, -5)))
 
 
 def test_a_wrong_secret_at_renewal_is_no_expiry(server: SmartServer, grant: Grant, read: Reader) -> None:
     server.canned["/token"].append(Canned(401, b'{"error":"invalid_client"}'))
     with pytest.raises(LaunchRefused) as caught:
-        read(MemoryGrants(_ending(grant, 0)))
+        read(MemoryGrants(_ending(grant, -5)))
     assert caught.value.error == "invalid_client"
 
 
@@ -166,7 +166,7 @@ def test_an_unreachable_token_endpoint_is_said_when_the_token_has_ended(server: 
         with HttpClient() as tokens:
             return refresh_grant(tokens, "http://127.0.0.1:9/token", server.registration, grant)
 
-    auth = SmartAuth(MemoryGrants(_ending(grant, 0)), refresh)
+    auth = SmartAuth(MemoryGrants(_ending(grant, -5)), refresh)
     signing = HttpClient(auth=auth, auth_origins=frozenset({origin_of(server.origin)}))
     with signing as client, pytest.raises(NotReachable):
         client.get(f"{server.fhir_url}/Patient/1", accept=_JSON)
@@ -177,7 +177,7 @@ def test_an_unreachable_token_endpoint_is_said_when_the_token_has_ended(server: 
 def test_many_threads_renew_once(
     server: SmartServer, grant: Grant, read: Reader, tmp_path: Path, in_file: bool
 ) -> None:
-    ended = _ending(grant, 0)
+    ended = _ending(grant, -5)
     grants = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), ended) if in_file else MemoryGrants(ended)
     server.hold.clear()  # the first renewal waits until all have come
     with ThreadPoolExecutor(12) as pool:
@@ -200,7 +200,7 @@ sys.stdout.write(f"{statuses}\\n")
 
 
 def test_many_processes_renew_once_and_none_is_locked_out(server: SmartServer, grant: Grant, tmp_path: Path) -> None:
-    store = FileGrants.keep(tmp_path / "grants" / "one.json", _origin(server), _ending(grant, 0))
+    store = FileGrants.keep(tmp_path / "grants" / "one.json", _origin(server), _ending(grant, -5))
     command = [sys.executable, "-c", _READ_IN_ANOTHER_PROCESS, str(store.path)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     for process in processes:
@@ -222,7 +222,7 @@ def _released(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
 def test_a_grant_that_somebody_renewed_without_the_lock_is_taken_over(
     server: SmartServer, grant: Grant, read: Reader, tmp_path: Path
 ) -> None:
-    store = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), _ending(grant, 0))
+    store = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), _ending(grant, -5))
     kept = json.loads(store.path.read_text())
     kept["grant"] |= {"refresh_token": "refresh-2", "access_token": "access-2", "generation": 9}
     kept["grant"]["expires_at"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
