@@ -140,12 +140,9 @@ def _may_be_deep(content: bytes) -> bool:
 
 
 def _depth(value: object) -> int:
+    """Count how many objects and lists lie within each other; in levels, for what is too deep to recurse into."""
     depth, level = 0, [value]
-    while level:
+    while level := [each for each in level if isinstance(each, dict | list)]:
         depth += 1
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
-        ]
-    return depth - 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth

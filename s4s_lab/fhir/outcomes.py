@@ -76,5 +76,6 @@ def refusal(answer: Answer) -> S4SError:
     if answer.status == 403:
         return AccessRefused(message)
     if answer.status >= 500:
-        return UnexpectedAnswer(message, hint="The server failed; try again later.")
-    return UnexpectedAnswer(message, hint="Check the FHIR base URL." if answer.status == 404 else None)
+        return UnexpectedAnswer(message, hint="The server failed; try again later.", status=answer.status)
+    hint = "Check the FHIR base URL." if answer.status == 404 else None
+    return UnexpectedAnswer(message, hint=hint, status=answer.status)

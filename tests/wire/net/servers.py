@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -58,6 +59,24 @@ def answers(*replies: bytes) -> Script:
     return script
 
 
+def tunnel_to(port: int) -> Script:
+    """Act as a CONNECT proxy for which every host is a port of this machine."""
+
+    def script(_: Request, connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as onward:
+            connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            pairs = {connection: onward, onward: connection}
+            while True:
+                for source in select.select(list(pairs), [], [], 10)[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        connection.close()
+                        return
+                    pairs[source].sendall(data)
+
+    return script
+
+
 def _request(connection: socket.socket) -> Request | None:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -88,21 +107,21 @@ def serving(
 ) -> Iterator[Server]:
     """Serve on loopback, encrypted when a context is given, until the block ends."""
     listener = socket.create_server(("127.0.0.1", port))
-    listener.settimeout(0.05)
     server = Server(host, listener.getsockname()[1], "https" if context else "http")
     stopped = threading.Event()
 
     def accept() -> None:
-        while not stopped.is_set():
-            with suppress(OSError):
-                connection, _ = listener.accept()
-                connection.settimeout(10)
-                threading.Thread(target=handshake, args=(connection,), daemon=True).start()
+        while True:
+            connection, _ = listener.accept()
+            if stopped.is_set():
+                connection.close()
+                return
+            connection.settimeout(10)
+            threading.Thread(target=converse, args=(connection,), daemon=True).start()
 
-    def handshake(connection: socket.socket) -> None:
+    def converse(connection: socket.socket) -> None:
         with suppress(OSError):
-            secured = context.wrap_socket(connection, server_side=True) if context else connection
-            _converse(server, script, secured)
+            _converse(server, script, context.wrap_socket(connection, server_side=True) if context else connection)
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
@@ -110,5 +129,6 @@ def serving(
         yield server
     finally:
         stopped.set()
+        socket.create_connection(("127.0.0.1", server.port)).close()  # wakes the one who accepts
         thread.join()
         listener.close()

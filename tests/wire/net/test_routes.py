@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import select
 import socket
 from pathlib import Path
 
@@ -15,35 +14,10 @@ from s4s_lab.net import HttpClient, Limits, Patience
 from s4s_lab.net.backend import leads_astray
 from s4s_lab.values.origins import origin_of
 from tests.wire.net.conftest import server_context
-from tests.wire.net.servers import Request, Script, Server, answers, reply, serving
+from tests.wire.net.servers import answers, reply, serving, tunnel_to
 
 ONCE = Patience(budget_s=0)
 ANY = "0.0.0.0"  # noqa: S104  nothing is bound to it here
-
-
-def tunnel_to(server: Server) -> Script:
-    """Act as a CONNECT proxy for which every host is `server`."""
-
-    def script(_: Request, connection: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", server.port)) as onward:
-            connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-            pairs = {connection: onward, onward: connection}
-            while True:
-                for source in select.select(list(pairs), [], [], 10)[0]:
-                    data = source.recv(65536)
-                    if not data:
-                        connection.close()
-                        return
-                    pairs[source].sendall(data)
-
-    return script
-
-
-@pytest.fixture
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
@@ -52,7 +26,7 @@ def test_a_proxy_of_the_environment_is_used(
     variable: str, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = server_context(authority, "ehr.example")
-    with serving(answers(reply(200, body=b"far")), context=context) as far, serving(tunnel_to(far)) as proxy:
+    with serving(answers(reply(200, body=b"far")), context=context) as far, serving(tunnel_to(far.port)) as proxy:
         monkeypatch.setenv(variable, f"http://user:p%40ss@127.0.0.1:{proxy.port}")
         with HttpClient(patience=ONCE) as client:
             assert client.get("https://ehr.example/fhir?patient=secret-id", accept="*/*").body == b"far"
