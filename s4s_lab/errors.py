@@ -34,6 +34,7 @@ The tree, indented by parent; in brackets the builtin that catches it too::
         ScopeNarrowed                       less was granted than asked
         TableBehind                         a table shows an older version of the log
         ParseIssues                         elements a view could not place
+        NotEverything                       a pull or a fetch ended without all it was asked for
 
 An error's message says what was wrong, its `hint` what to do next. Neither ever holds a secret, or a patient id in a URL.
 """
@@ -148,7 +149,21 @@ class NotSmart(ServerError):
 
 
 class UnexpectedAnswer(ServerError):
-    """An answer outside the standard: a wrong status, HTML where FHIR was due, a body too large."""
+    """An answer outside the standard: a wrong status, HTML where FHIR was due, a body too large.
+
+    Parameters
+    ----------
+    message : str
+        What came, as one sentence.
+    hint : str, optional
+        What to do next.
+    status : int, optional
+        The HTTP status, when that is what was wrong.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class IncompletePull(UnexpectedAnswer):
@@ -241,6 +256,10 @@ class TableBehind(S4SWarning):
 
 class ParseIssues(S4SWarning):
     """A view met elements that it could not place in its columns."""
+
+
+class NotEverything(S4SWarning):
+    """A pull or a fetch ended without everything it was asked for; its report says what is missing."""
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, WAITING, exit_code, gravest, note
 from s4s_lab.connection import Connection, reopen
-from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
+from s4s_lab.errors import GrantExpired, NotInDataset, S4SError, UsageError
 from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
 
 Report = dict[str, Any]
@@ -38,7 +38,7 @@ def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
 def each(
     records: list[ConnectionRecord], verb: Callable[[Connection, ConnectionRecord], tuple[int, Report]]
 ) -> tuple[int, list[Report]]:
-    """Run `verb` over connections; an error of one becomes its report and stops no other.
+    """Run `verb` over connections; an error of one becomes its report and stops no other, wrong usage stops all.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ def each(
     for record in records:
         try:
             code, report = verb(_reopened(record), record)
+        except UsageError:
+            raise
         except S4SError as error:
             code = exit_code(error)
             note(f"s4s: {error}")

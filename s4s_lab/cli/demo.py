@@ -17,7 +17,6 @@ from s4s_lab import sandbox
 from s4s_lab.cli.fetch import show_fetch
 from s4s_lab.cli.options import DatasetFolder, JsonOutput
 from s4s_lab.cli.output import command, emit, say, show
-from s4s_lab.cli.pull import show_pull
 from s4s_lab.connection import Connection, prepare_launch
 from s4s_lab.errors import DatasetError
 from s4s_lab.explore import montage, timeline
@@ -100,26 +99,38 @@ def _connected(server: sandbox.Sandbox, data: Dataset, journey: Journey) -> list
             link = launch.wait(30)
         record = data.connection(link.fhir_url, link.patient_id)
         links.append(link.kept_at(record.grants_path))
-        journey.tell(f"{participant.name} approved; granted: {link.scope}")
+        journey.tell(f"  {participant.name} approved: {link.scope}")
     return links
 
 
 def _pull_all(journey: Journey, links: list[Connection], data: Dataset, mode: PullMode, title: str) -> None:
-    journey.tell(f"\n{title}")
-    for link in links:
-        report = pull(link, data, mode=mode)
-        journey.pulls.append(report)
-        if not journey.quiet:
-            show_pull(report, f"Patient {link.patient_id}")
+    reports = [pull(link, data, mode=mode) for link in links]
+    journey.pulls.extend(reports)
+    if not journey.quiet:
+        _show_together(title, reports)
+
+
+def _show_together(title: str, reports: list[PullReport]) -> None:
+    """Write the pulls of all participants as one table, one row a resource type."""
+    names = ["new", "changed", "unchanged", "fallen_out"]
+    totals: dict[str, list[int]] = {}
+    for item in (item for report in reports for item in report.types):
+        row = totals.setdefault(item.resource_type, [0] * len(names))
+        totals[item.resource_type] = [total + getattr(item, name) for total, name in zip(row, names, strict=True)]
+    show(f"\n{title}", ["type", *names], [[kind, *counts] for kind, counts in totals.items()])
+    for report in reports:
+        for text in report.warnings:
+            say(f"  note: {text}")
 
 
 def _fetch_all(journey: Journey, links: list[Connection], data: Dataset) -> None:
-    journey.tell("\n4. Images: every study, by WADO-RS (the archive answers 503 first, as C-MOVE takes its time)")
-    for link in links:
-        report = fetch(link, data)
-        journey.fetches.append(report)
-        if not journey.quiet:
-            show_fetch(report, f"Patient {link.patient_id}")
+    began = time.monotonic()
+    reports = [fetch(link, data) for link in links]
+    journey.fetches.extend(reports)
+    if not journey.quiet:
+        everything = FetchReport(tuple(study for report in reports for study in report.studies))
+        show_fetch(everything, f"\n4. Images: every study by WADO-RS, in {time.monotonic() - began:.0f} s")
+        journey.tell("Each answer was 503 at first, as a PACS takes its time; the study was asked for again when told.")
 
 
 def _plot(data: Dataset) -> Path:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, ParamSpec
 
+import numpy as np
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -68,14 +72,24 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
         numeric = any(isinstance(row[number], int | float) for row in listed)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        table.add_row(*["" if cell is None else str(cell) for cell in row])
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
+        table.add_row(*map(text_of, row))
+    Console(width=width()).print(table)
 
 
-def show_mapping(title: str, content: Mapping[str, object]) -> None:
-    """Write names and values below a title."""
-    show(title, ["", ""], content.items())
+def text_of(cell: object) -> str:
+    """Return a table's cell as text: nothing for what is missing, instants to the second, lists with commas."""
+    if isinstance(cell, np.ndarray | list | tuple):
+        return ", ".join(map(str, cell))
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return ""
+    if isinstance(cell, datetime):
+        return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return str(cell)
+
+
+def width() -> int:
+    """Return how many characters a line may have: the terminal's width, 200 into a file or pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
 
 
 def command(function: Callable[P, int | None]) -> Callable[P, None]:

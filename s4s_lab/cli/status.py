@@ -28,4 +28,8 @@ def run(dataset: DatasetFolder, json_output: JsonOutput = False) -> None:
         emit({"dataset": data.dataset_id, "status": json.loads(frame.to_json(orient="records", date_format="iso"))})
         return
     say(data.citation())
-    show("Connections", list(frame.columns), frame.astype(object).where(frame.notna(), None).to_numpy().tolist())
+    if frame.empty:
+        say("No connection yet: s4s connect FHIR_URL --dataset DIR")
+    for (source, patient_id), rows in frame.groupby(["source", "patient_id"], sort=False):
+        shown = rows.drop(columns=["source", "patient_id"]).dropna(axis="columns", how="all")
+        show(f"\nPatient {patient_id} at {source}", list(shown.columns), shown.astype(object).to_numpy().tolist())

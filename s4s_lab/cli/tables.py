@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 from s4s_lab.cli.connections import opened
 from s4s_lab.cli.options import DatasetFolder, JsonOutput
-from s4s_lab.cli.output import command, emit, say, show
+from s4s_lab.cli.output import command, emit, say, show, text_of, width
 from s4s_lab.errors import UsageError
+
+_LONGEST = 48
+_PROVENANCE = 6
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +50,34 @@ def run(
         if json_output:
             emit({name: {"rows": len(frame), "path": str(data.path(name)), "columns": list(frame.columns)}})
         else:
-            show(f"{name}: {len(frame)} rows", list(frame.columns), frame.head(rows).astype(object).to_numpy().tolist())
+            _head(name, frame, rows)
+
+
+def _head(name: str, frame: pd.DataFrame, rows: int) -> None:
+    """Print the first rows: the columns that hold something, as many as a line takes, the others by name.
+
+    The six columns that every table starts with come last: they say where a row is from, not what it says.
+    """
+    head = frame.head(rows)
+    columns = [*head.columns[_PROVENANCE:], *head.columns[:_PROVENANCE]]
+    cells = {str(column): [_short(text_of(cell)) for cell in head[column]] for column in columns}
+    fitting: list[str] = []
+    left = width()
+    for column, texts in cells.items():
+        left -= max(map(len, [column, *texts])) + 2
+        if any(texts) and left >= 0:
+            fitting.append(column)
+        elif any(texts):
+            break
+    show(f"{name}: {len(frame)} rows", fitting, zip(*(cells[column] for column in fitting), strict=True))
+    others = [column for column in cells if column not in fitting]
+    if others:
+        lines = textwrap.wrap(f"Other columns: {', '.join(others)}", width(), subsequent_indent="  ")
+        say("\n".join(lines))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _list(tables: list[dict[str, Any]], *, json_output: bool) -> None:

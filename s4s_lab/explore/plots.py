@@ -136,9 +136,9 @@ def _caption(row: pd.Series, shown: int, of: int) -> str:
 
 def _window(row: pd.Series, images: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
     """Return the grey values shown as black and white: the file's own window, else all but the outermost percent."""
-    centre, width = row.get("window_center"), row.get("window_width")
-    if pd.notna(centre) and pd.notna(width) and float(width) > 0:
-        return float(centre) - float(width) / 2, float(centre) + float(width) / 2
+    for centre, width in zip(row["window_center"], row["window_width"], strict=False):
+        if width > 0:
+            return float(centre - width / 2), float(centre + width / 2)
     low, high = np.percentile(np.concatenate([image.ravel() for image in images]), [1, 99])
     return float(low), float(high) if high > low else float(low) + 1.0
 

@@ -43,6 +43,10 @@ class Advice:
         return self.filter in ("ignored", "empty", "broken") or self.next_broad is None or self.next_broad <= now
 
 
+def _whole_days(interval: timedelta) -> timedelta:
+    return timedelta(days=round(interval / timedelta(days=1)))
+
+
 def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice:
     """Read the advice for one resource type out of a connection's ledger rows.
 
@@ -63,7 +67,7 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice
         last_mode=last["mode"] if last else None,
         filter=last["filter"] if last else "unknown",
         next_broad=broad["next_broad"] if broad else None,
-        interval=broad["next_broad"] - broad["started_at"] if broad else None,
+        interval=_whole_days(broad["next_broad"] - broad["started_at"]) if broad else None,
         overlap=max(OVERLAP, timedelta(seconds=max((row["overlap_s"] or 0 for row in done), default=0))),
         not_before=mine[-1]["not_before"] if mine[-1]["outcome"] == "waiting" else None,
     )

@@ -29,7 +29,7 @@ from s4s_lab.errors import (
     Waiting,
 )
 from s4s_lab.fhir import image_addresses, study_uid_of
-from s4s_lab.lake import Dataset
+from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient, Patience, Wait
 from s4s_lab.sync.endpoints import Lookup, endpoint_lookup
 from s4s_lab.sync.progress import Progress, progress
@@ -104,7 +104,7 @@ def fetch(
     """
     began = time.monotonic()
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
-    chosen = _chosen(studies, _known_studies(data.log.raw(record, "ImagingStudy")))
+    chosen = _chosen(studies, _studies_of(data, record))
     with link.client(Patience(budget_s=max_wait_s)) as client, progress(total=len(chosen), unit="study") as bar:
         lookup = endpoint_lookup(data, record, client, link.fhir_url)
         job = _Fetch(link, data, client, lookup, bar, time.monotonic() + max_wait_s)
@@ -119,10 +119,12 @@ def fetch(
     return report
 
 
-def _known_studies(raws: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the record's ImagingStudy resources by study UID; those without one by `no study UID: <id>`."""
+def _studies_of(data: Dataset, record: ConnectionRecord) -> dict[str, dict[str, Any]]:
+    """Return what the record shows of ImagingStudy now, by study UID; those without one by `no study UID: <id>`."""
+    current = data.log.current(record, "ImagingStudy")
+    present = [key for key, version in current.items() if version.fell_out is None]
     studies = {}
-    for key, raw in raws.items():
+    for key, raw in data.log.raw(record, "ImagingStudy", present).items():
         study = json.loads(raw)
         studies[study_uid_of(study) or f"no study UID: {key}"] = study
     return studies

@@ -170,7 +170,7 @@ def _told(
         returned=len(comparison.returned),
         last_check=last_check,
         filter=asked.filter,
-        next_broad=_next_broad(asked, advice, settled, complete),
+        next_broad=_next_broad(asked, advice, settled, complete) if source.item.parameter else None,
         overlap_s=_overlap_s(advice, settled),
         warnings=tuple(source.tally.warnings),
         differences=settled.differences(source.item.resource_type) if complete else (),
@@ -185,8 +185,8 @@ def _next_broad(asked: Asked, advice: Advice, settled: Settled, complete: bool) 
         return now
     if settled.held:
         return now + HELD_FOR
-    found_late = bool(settled.late)
-    return now + next_interval(advice.interval, found_late=found_late)
+    due = advice.broad_is_due(now)
+    return now + next_interval(advice.interval, was_due=due, found_late=bool(settled.late))
 
 
 def _overlap_s(advice: Advice, settled: Settled) -> int:

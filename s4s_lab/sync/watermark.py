@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Literal
 
 from s4s_lab.values.instants import format_instant, from_millis, to_millis
@@ -103,16 +102,20 @@ def since(last_check: datetime, overlap: timedelta, precision: Precision = "mill
     return f"gt{format_instant(start)}"
 
 
-def next_interval(previous: timedelta | None, *, found_late: bool) -> timedelta:
+def next_interval(previous: timedelta | None, *, was_due: bool, found_late: bool) -> timedelta:
     """Return how long after this broad pull the next one is due.
 
     Parameters
     ----------
     previous : timedelta or None
-        The interval that led to this broad pull, None for a first one.
+        The interval that the last broad pull set, None when this is the first one.
+    was_due : bool
+        Whether that interval has passed: a broad pull that comes early proves nothing about a longer one.
     found_late : bool
         Whether the broad pull found what updates should have brought: then the ladder starts anew.
     """
     if previous is None or found_late:
         return LADDER[0]
-    return next((longer for shorter, longer in pairwise(LADDER) if previous <= shorter), LADDER[-1])
+    if not was_due:
+        return previous
+    return next((rung for rung in LADDER if rung > previous), LADDER[-1])

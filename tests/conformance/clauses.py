@@ -20,7 +20,7 @@ CLAUSES: Mapping[str, str] = {
     "S4S-11": "`lastCheck` is a FHIR instant with milliseconds and a time zone",
     "S4S-12": "each ImagingStudy gives a `uid` and an `endpoint` that resolves to an Endpoint with the WADO address",
     "S4S-13": "the `uid` is written `urn:oid:…` and used bare in `{address}/studies/{uid}`",
-    "S4S-14": "`GET {address}/studies/{uid}`, `Accept: multipart/related; type=application/dicom`, gives the DICOM data",
+    "S4S-14": "`GET {address}/studies/{uid}`, `Accept: multipart/related; type=application/dicom`, gives the images",
     "S4S-15": "the use case is aligned with FHIR STU3; requests accept FHIR JSON",
     "S4S-16": "encouraged, not required: OpenID Connect single sign-on, EHR launch, public clients",
 }

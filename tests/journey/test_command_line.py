@@ -169,7 +169,7 @@ def test_a_server_without_smart_says_so(no_smart: str, tmp_path: Path) -> None:
 def test_a_port_in_use_says_which(synthetic: Sandbox, tmp_path: Path) -> None:
     taken = synthetic.fhir_url.split(":")[2].split("/")[0]
     ran = s4s("connect", synthetic.fhir_url, "--dataset", tmp_path / "study", "--redirect-port", taken)
-    refused(ran, 1, rf"{taken}.*(in use|taken)")
+    refused(ran, 1, rf"{taken}.*used by another program")
     refused(s4s("sandbox", "--port", taken), 2, rf"{taken}.*(in use|taken)")
 
 

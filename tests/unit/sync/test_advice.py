@@ -37,6 +37,8 @@ def test_the_last_broad_pull_says_when_the_next_is_due() -> None:
     advice = advice_from([update, row()], "ImagingStudy")
     assert (advice.last_mode, advice.filter) == ("update", "honoured")
     assert advice.interval == 7 * DAY
+    late = [row(started_at=NOON - timedelta(milliseconds=40))]
+    assert advice_from(late, "ImagingStudy").interval == 7 * DAY
     assert not advice.broad_is_due(NOON + 6 * DAY)
     assert advice.broad_is_due(NOON + 7 * DAY)
 

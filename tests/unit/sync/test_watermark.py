@@ -73,11 +73,15 @@ def test_whatever_the_precision_nothing_after_the_start_is_left_out(precision: s
 def test_the_ladder_climbs_to_a_year_and_starts_anew_when_something_was_late() -> None:
     steps: list[timedelta] = []
     for _ in range(6):
-        steps.append(next_interval(steps[-1] if steps else None, found_late=False))
+        steps.append(next_interval(steps[-1] if steps else None, was_due=True, found_late=False))
     assert [step.days for step in steps] == [7, 30, 90, 180, 365, 365]
-    assert next_interval(LADDER[3], found_late=True) == timedelta(days=7)
+    assert next_interval(LADDER[3], was_due=True, found_late=True) == timedelta(days=7)
 
 
 def test_an_interval_between_two_rungs_climbs_to_the_one_above() -> None:
-    assert next_interval(timedelta(days=29), found_late=False) == timedelta(days=90)
-    assert next_interval(timedelta(days=400), found_late=False) == timedelta(days=365)
+    assert next_interval(timedelta(days=29), was_due=True, found_late=False) == timedelta(days=30)
+    assert next_interval(timedelta(days=400), was_due=True, found_late=False) == timedelta(days=365)
+
+
+def test_a_broad_pull_before_its_time_climbs_nothing() -> None:
+    assert next_interval(LADDER[1], was_due=False, found_late=False) == LADDER[1]
