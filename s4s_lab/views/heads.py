@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from s4s_lab.views.columns import Column
 from s4s_lab.views.fhirpath import Compilation, Scope, compile_expression, parse
-from s4s_lab.views.issues import Unplaced
+from s4s_lab.views.issues import Unplaced, shown
 from s4s_lab.views.kinds import MOMENT, TEXT, Kind
 from s4s_lab.views.resources import FHIR_VERSIONS, FhirVersion
 
@@ -73,6 +73,7 @@ PARSE_ISSUES = Column(
     unit="",
 )
 
+# The cells of `head_columns`, then what was wrong with the id, or None.
 Head = tuple[Any, ...]
 HeadMaker = Callable[[Mapping[str, Any], Provenance, Scope], Head]
 
@@ -89,6 +90,11 @@ def _cell(path: str) -> Callable[[Any, Scope], Any]:
     return read
 
 
+def _id_issue(resource: Mapping[str, Any], scope: Scope) -> str | None:
+    said = resource.get("id")
+    return None if said is None or said == scope.resource_key else f"resource_id: {shown(said)} is no id"
+
+
 def compile_head(resource_type: str) -> HeadMaker:
     """Compile what gives the first cells of every row of a resource type.
 
@@ -100,7 +106,7 @@ def compile_head(resource_type: str) -> HeadMaker:
     Returns
     -------
     Callable
-        `(resource, provenance, scope) → cells` in the order of `head_columns`.
+        `(resource, provenance, scope) → cells` in the order of `head_columns`, then an issue with the id or None.
     """
     patient, version, updated = (_cell(path) for path in (patient_path(resource_type), "meta.versionId",
                                                           "meta.lastUpdated"))  # fmt: skip
@@ -113,6 +119,7 @@ def compile_head(resource_type: str) -> HeadMaker:
             scope.resource_key,
             version(resource, scope),
             updated(resource, scope),
+            _id_issue(resource, scope),
         )
 
     return head

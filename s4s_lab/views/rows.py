@@ -98,6 +98,9 @@ def _elements(select: Select, how: Compilation) -> Callable[[Any, Scope], list[A
         absent: list[Any] = [{}] if select.iteration == "forEachOrNull" else []
 
         def each(node: Any, scope: Scope) -> list[Any]:
+            if how.tolerant and not isinstance(node, dict):
+                # The row of this element tells that it is no object; below it there is nothing to tell.
+                return absent
             try:
                 return evaluate([node], scope) or absent
             except ViewError as error:

@@ -1,0 +1,151 @@
+"""Cells: exact or not at all, and the same whether Arrow or Python places them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from s4s_lab.errors import ViewError
+from s4s_lab.views.issues import Unplaced
+from s4s_lab.views.kinds import (
+    ANY,
+    BOOLEAN,
+    DATE,
+    EXACT,
+    INT32,
+    INT64,
+    MOMENT,
+    TEXT,
+    Kind,
+    kind_of,
+    list_column,
+    place_lists,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "cell"),
+    [
+        (TEXT, "0012", "0012"),
+        (TEXT, "", ""),
+        (BOOLEAN, False, False),
+        (INT32, 2**31 - 1, 2**31 - 1),
+        (INT32, Decimal("2.0"), 2),
+        (INT64, -(2**63), -(2**63)),
+        (INT64, "9007199254740993", 9007199254740993),
+        (EXACT, Decimal("0.10"), Decimal("0.10")),
+        (EXACT, 7, Decimal(7)),
+        (EXACT, 0.1, Decimal("0.1")),
+        (EXACT, Decimal("1E+3"), Decimal(1000)),
+        (EXACT, Decimal("99999999999999999999.999999999999999999"), Decimal("99999999999999999999.999999999999999999")),
+        (EXACT, Decimal("1.1000000000000000000000000"), Decimal("1.1")),
+        (DATE, "2015-02-07", date(2015, 2, 7)),
+        (DATE, "2015", date(2015, 1, 1)),
+        (DATE, "2015-02-07T23:30:00-10:00", date(2015, 2, 7)),
+        (MOMENT, "2015-02-07T13:28:17.239+02:00", datetime(2015, 2, 7, 11, 28, 17, 239000, UTC)),
+        (MOMENT, "2015-02-07T13:28:17.2399999Z", datetime(2015, 2, 7, 13, 28, 17, 239000, UTC)),
+        (MOMENT, "2015-02", datetime(2015, 2, 1, tzinfo=UTC)),
+        (MOMENT, "9999-12-31T00:00:00.000+00:00", datetime(9999, 12, 31, tzinfo=UTC)),
+        (MOMENT, "1928-03-01T00:00:00-05:00", datetime(1928, 3, 1, 5, tzinfo=UTC)),
+        (ANY, True, "true"),
+        (ANY, Decimal("1.50"), "1.50"),
+        (ANY, 12, "12"),
+        (ANY, {"value": Decimal("1.50")}, '{"value":1.50}'),
+    ],
+)
+def test_a_fitting_value_is_placed_alone_and_beside_one_that_does_not_fit(kind: Kind, value: Any, cell: Any) -> None:
+    whole, nothing = kind.place([value, None], "x")
+    assert (whole.to_pylist(), nothing) == ([cell, None], {})
+    by_cell, reasons = kind.place([value, Unplaced("gone")], "x")
+    assert (by_cell.to_pylist(), reasons) == ([cell, None], {1: "gone"})
+    assert whole.type == by_cell.type == kind.arrow
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        (TEXT, 12, "12 is no x"),
+        (TEXT, {"a": 1}, "an object is no x"),
+        (TEXT, ["a"], "a list is no x"),
+        (TEXT, "\ud800", r"'\ud800' is no Unicode text"),
+        (ANY, "\ud800", r"'\ud800' is no Unicode text"),
+        (ANY, {"a": "\ud800"}, "an object holds no Unicode text"),
+        (BOOLEAN, 1, "1 is no x"),
+        (BOOLEAN, "true", "'true' is no x"),
+        (INT32, 2**31, "2147483648 does not fit 32 bits"),
+        (INT32, 10**50, "a huge number does not fit 32 bits"),
+        (INT32, "3", "'3' is no x"),
+        (INT32, True, "true is no x"),
+        (INT32, 1.5, "1.5 is no x"),
+        (INT32, Decimal("1E+999999"), "1E+999999 is no x"),
+        (INT64, 2**63, "9223372036854775808 does not fit 64 bits"),
+        (EXACT, Decimal("1E-19"), "1E-19 has more digits than decimal128(38, 18) holds"),
+        (EXACT, 10**20, "100000000000000000000 has more digits than decimal128(38, 18) holds"),
+        (EXACT, "1.0", "'1.0' is no x"),
+        (EXACT, float("nan"), "nan is no x"),
+        (EXACT, Decimal("Infinity"), "Infinity is no x"),
+        (DATE, "2015-02-30", "'2015-02-30' is no x"),
+        (DATE, "0000-01-01", "'0000-01-01' is no x"),
+        (DATE, 2015, "2015 is no x"),
+        (MOMENT, "yesterday", "'yesterday' is no x"),
+        (MOMENT, "2015-02-07T25:00:00Z", "'2015-02-07T25:00:00Z' is no x"),
+        (MOMENT, "9999-12-31T23:59:59-12:00", "'9999-12-31T23:59:59-12:00' is no x"),
+        (MOMENT, 1423315697, "1423315697 is no x"),
+    ],
+)
+def test_a_value_that_does_not_fit_becomes_null_with_the_reason(kind: Kind, value: Any, reason: str) -> None:
+    array, reasons = kind.place([None, value], "x")
+    assert (array.to_pylist(), reasons) == ([None, None], {1: reason})
+
+
+def test_a_column_of_many_kinds_of_numbers_stays_exact() -> None:
+    numbers = [Decimal("0.1"), 1, Decimal("12345678901234567890.123456789012345678"), None, Decimal("-3E-18")]
+    array, reasons = EXACT.place(list(numbers), "decimal")
+    assert (array.to_pylist(), reasons) == (numbers, {})
+
+
+def test_lists_are_never_null_and_lose_only_what_does_not_fit() -> None:
+    array, reasons = place_lists(INT32, [[1, "x", 2], [], [None], ["y"], [3]], "positiveInt")
+    assert array.to_pylist() == [[1, 2], [], [None], [], [3]]
+    assert reasons == {0: ["'x' is no positiveInt"], 3: ["'y' is no positiveInt"]}
+    assert array.null_count == 0
+
+
+def test_a_column_of_text_lists_keeps_every_row() -> None:
+    assert list_column([["a"], [], ["b", "c"]]).to_pylist() == [["a"], [], ["b", "c"]]
+    assert list_column([]).type == pa.list_(pa.string())
+
+
+@pytest.mark.parametrize(
+    ("fhir_type", "sql_type", "arrow"),
+    [
+        (None, None, pa.string()),
+        ("Coding", None, pa.string()),
+        ("id", None, pa.string()),
+        ("date", None, pa.string()),
+        ("dateTime", None, pa.string()),
+        ("instant", None, pa.timestamp("ms", "UTC")),
+        ("unsignedInt", None, pa.int32()),
+        ("integer64", None, pa.int64()),
+        ("decimal", None, pa.decimal128(38, 18)),
+        ("boolean", None, pa.bool_()),
+        ("date", "DATE", pa.date32()),
+        ("dateTime", "timestamp(3)  with time zone", pa.timestamp("ms", "UTC")),
+        ("integer", "BIGINT", pa.int64()),
+        ("decimal", "NUMERIC(38, 18)", pa.decimal128(38, 18)),
+        ("code", "CHARACTER VARYING(20)", pa.string()),
+    ],
+)
+def test_a_column_is_stored_as_its_types_say(fhir_type: str | None, sql_type: str | None, arrow: pa.DataType) -> None:
+    assert kind_of(fhir_type, sql_type).arrow == arrow
+
+
+def test_unknown_types_are_refused_with_those_there_are() -> None:
+    with pytest.raises(ViewError, match="'text' is no FHIR primitive type; there are base64Binary"):
+        kind_of("text", None)
+    with pytest.raises(ViewError, match="ansi/type 'JSON' is not known"):
+        kind_of("string", "JSON")
