@@ -11,6 +11,7 @@ from tests.conformance.clauses import Proofs, conformance_page
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("S4S_TEST_DATA", PROJECT.parent / "shared" / "data")).resolve()
+os.environ["S4S_PROGRESS"] = "0"  # progress bars change from run to run; commands that tests start inherit this
 REQUIRE_ALL = os.environ.get("S4S_REQUIRE_ALL") == "1"
 
 
@@ -27,12 +28,6 @@ def test_data() -> Path:
     if not (TEST_DATA / "fhir-manifest.tsv").is_file():
         missing(f"needs the public test files in {TEST_DATA} (set S4S_TEST_DATA); they are not part of this repository")
     return TEST_DATA
-
-
-@pytest.fixture(autouse=True)
-def quiet_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars out of captured output."""
-    monkeypatch.setenv("S4S_PROGRESS", "0")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -23,5 +24,6 @@ def store(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["S4S_PROGRESS"] = "0"
     for found in sorted(NOTEBOOKS.glob("*.ipynb")):
         store(found)
