@@ -171,7 +171,7 @@ class Deposit:
         self._set_aside.append(SetAside(path, file.bytes, file.sha256, reason))
 
     def _commit(self, rows: list[dict[str, Any]], set_aside: list[SetAside]) -> None:
-        files = [self._root / path for path in (*(row["path"] for row in rows), *(file.path for file in set_aside))]
+        files = {self._root / path for path in (*(row["path"] for row in rows), *(file.path for file in set_aside))}
         for path in files:
             sync_to_disk(path)
         for folder in {path.parent for path in files} | {self._folder, self._folder.parent, self._root}:

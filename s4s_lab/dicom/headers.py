@@ -143,6 +143,8 @@ class _Reading:
         if len(raw) > _MAX_VALUE:
             self.issues.append(f"{attribute.name}: {len(raw)} bytes are too long for a header value")
             raw = b""
+        if not raw:
+            return [] if attribute.is_list else None
         if attribute.tag in _BINARY_TAGS and len(raw) in (2, 4):
             return int.from_bytes(raw, "little" if self.elements.little else "big")
         text = self._text(attribute, raw).strip("\0 ")

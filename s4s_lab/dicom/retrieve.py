@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
@@ -226,14 +226,19 @@ def _receive_parts(
     stream: Stream, incoming: Deposit, content_type: ContentType, on_bytes: Callable[[int], None]
 ) -> None:
     parser = MultipartParser(content_type.boundary, incoming)
-    # However the body ends, only the parser knows whether all of it came.
-    with suppress(NotReachable):
+    came, broken = 0, False
+    try:
         for chunk in stream.chunks():
+            came += len(chunk)
             on_bytes(len(chunk))
             parser.feed(chunk)
             if parser.closed:
                 return
-    parser.close()
+    except NotReachable:
+        broken = True
+    # An empty body that was meant to be empty is no broken one: the archive is not ready.
+    if came or broken:
+        parser.close()
 
 
 def _receive_single(stream: Stream, incoming: Deposit, on_bytes: Callable[[int], None]) -> None:

@@ -135,6 +135,14 @@ def test_too_much_of_anything_is_refused(name: str, size: int) -> None:
         parsed(in_pieces(body, size), limits=LIMITS, sink=Collector())
 
 
+def test_twenty_thousand_parts_are_the_most_that_is_taken_without_being_told() -> None:
+    body = b"\r\n--BnD\r\n\r\n" * 20_001
+    parser = MultipartParser(BOUNDARY, sink := Collector())
+    with pytest.raises(UnexpectedAnswer, match="more than 20000 parts"):
+        parser.feed(body)
+    assert sink.whole == 20_000
+
+
 @every_feeding
 def test_as_much_as_is_allowed_is_accepted(size: int) -> None:
     body = b"x" * 100 + b"\r\n" + body_of([b"x" * 100] * 3, headers=b"A: b\r\n" * 2 + b"A: " + b"x" * 80 + b"\r\n")

@@ -1,0 +1,80 @@
+"""A stream that ends too early, at every interesting place and in every framing: never complete, nothing half kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from s4s_lab.dicom import DicomCache, archive_key, retrieve_study
+from s4s_lab.errors import TruncatedAnswer
+from s4s_lab.net import HttpClient
+from tests.unit.dicom.multipart_bodies import body_of
+from tests.unit.dicom.samples import STUDY, image_file
+from tests.wire.dicom.archive import BOUNDARY, FRAMINGS, PATIENT, Framing, answer, archive, study_answer
+
+PARTS = [image_file(f"1.9.{number}", size=16, filler=number, number=number) for number in range(1, 4)]
+BODY = body_of(PARTS, boundary=BOUNDARY)
+DELIMITER = b"\r\n--" + BOUNDARY
+ENDS = [BODY.index(part) + len(part) + len(DELIMITER) + 2 for part in PARTS]
+LAST = len(BODY) - len("\r\n")
+CUTS = sorted(
+    {1, 30, 90, LAST - 1} | {cut for end in ENDS for cut in (*range(end - 30, end + 30, 6), end - 1, end) if cut < LAST}
+)
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_body_cut_anywhere_is_truncated_and_its_whole_parts_are_kept(
+    client: HttpClient, cache: DicomCache, framing: Framing
+) -> None:
+    for cut in CUTS:
+        with archive(study_answer(PARTS, framing=framing, cut=cut)) as server:
+            request = server.request(expected=3)
+            with pytest.raises(TruncatedAnswer):
+                retrieve_study(client, cache, request)
+        kept = [path.read_bytes() for path in (cache.root / archive_key(request.wado_base, PATIENT)).rglob("*.dcm")]
+        assert sorted(kept) == sorted(PARTS[: sum(cut >= end for end in ENDS)]), cut
+        assert not list(cache.root.rglob("*.part"))
+
+
+def test_a_body_that_broke_off_before_its_first_byte_is_truncated(client: HttpClient, cache: DicomCache) -> None:
+    with archive(study_answer(PARTS, framing="length", cut=0)) as server, pytest.raises(TruncatedAnswer):
+        retrieve_study(client, cache, server.request())
+
+
+def test_a_broken_retrieval_goes_on_where_it_stopped(client: HttpClient, cache: DicomCache) -> None:
+    with archive(
+        study_answer(PARTS, cut=ENDS[0] + 50), study_answer(PARTS, cut=ENDS[1] + 50), study_answer(PARTS)
+    ) as server:
+        request = server.request(expected=3)
+        for kept in (1, 2):
+            with pytest.raises(TruncatedAnswer):
+                retrieve_study(client, cache, request)
+            assert cache.instances()["instance_number"].to_pylist() == list(range(1, kept + 1))
+        before = {path: path.stat() for path in cache.root.rglob("*.dcm")}
+        retrieval = retrieve_study(client, cache, request)
+    assert (retrieval.state, retrieval.new, retrieval.instances) == ("complete", 1, 3)
+    assert {path: path.stat() for path in before} == before
+
+
+def test_a_break_does_not_undo_what_was_complete(client: HttpClient, cache: DicomCache) -> None:
+    with archive(study_answer(PARTS), study_answer(PARTS, cut=500)) as server:
+        retrieve_study(client, cache, server.request(expected=3))
+        with pytest.raises(TruncatedAnswer):
+            retrieve_study(client, cache, server.request(expected=3))
+    (path, *_) = cache.instances()["path"].to_pylist()
+    assert cache.study(path.split("/")[1], STUDY).state == "complete"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_single_file_cut_short_is_not_kept(client: HttpClient, cache: DicomCache, framing: Framing) -> None:
+    reply = answer(PARTS[0], content_type="application/dicom", framing=framing, cut=len(PARTS[0]) - 1)
+    with archive(reply) as server, pytest.raises(TruncatedAnswer):
+        retrieve_study(client, cache, server.request())
+    assert not list(cache.root.rglob("*.dcm"))
+    assert not list(cache.root.rglob("*.part"))
+
+
+def test_a_single_file_whose_end_nothing_shows_is_not_kept(client: HttpClient, cache: DicomCache) -> None:
+    reply = answer(PARTS[0], content_type="application/dicom", framing="close")
+    with archive(reply) as server, pytest.raises(TruncatedAnswer, match="without a length"):
+        retrieve_study(client, cache, server.request())
+    assert not list(cache.root.rglob("*.dcm"))
