@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-full bench lint types conformance notebooks peers clean
+.PHONY: demo test test-full lint types conformance dictionary notebooks peers clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -30,8 +30,8 @@ conformance: $(VENV)/.test
 notebooks: $(VENV)/.test
 	$(BIN)/python -m tests.notebooks.store
 
-bench: $(VENV)/.test
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+dictionary: $(VENV)/.test
+	$(BIN)/python -m tests.conformance.dictionary
 
 # Programs of other makers that the tests talk to; installed when this is root on Debian, else the tests that need them
 # say what is missing.

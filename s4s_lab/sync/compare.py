@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from s4s_lab.fhir import Entry, study_uid_of
+from s4s_lab.fhir import Entry
 from s4s_lab.lake import CurrentVersion
 from s4s_lab.values.instants import parse_date_time
+from s4s_lab.views import decode, resource_key
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 
@@ -24,7 +25,7 @@ class Received:
     Parameters
     ----------
     resource_id : str
-        The server's id; a study without one is known by its Study Instance UID.
+        The server's id; without one the key that the tables use: a study's Study Instance UID, else a content hash.
     version_id : str or None
         `meta.versionId`.
     last_updated : datetime or None
@@ -59,16 +60,12 @@ def received(entry: Entry) -> Received:
     resource = entry.resource
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
-    digest = content_hash(resource)
-    key = entry.resource_id
-    if key is None and entry.resource_type == "ImagingStudy":
-        key = study_uid_of(resource)
     version = meta.get("versionId")
     return Received(
-        resource_id=key or f"sha256-{digest[:16]}",
+        resource_id=entry.resource_id or resource_key(decode(entry.raw)),
         version_id=None if version is None else str(version),
         last_updated=_instant(meta.get("lastUpdated")),
-        content_hash=digest,
+        content_hash=content_hash(resource),
         raw=entry.raw.decode("utf-8"),
         resource=resource,
     )

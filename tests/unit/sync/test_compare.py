@@ -1,0 +1,103 @@
+"""What a pull brought against the log: the kinds, and the properties that keep repeated pulls harmless."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s4s_lab.fhir import Entry
+from s4s_lab.lake import CurrentVersion
+from s4s_lab.sync.compare import Received, absent_from, compare, content_hash, is_mass_vanishing, received
+
+EARLY, LATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def got(key: str, content: str = "a", updated: datetime | None = None) -> Received:
+    return Received(key, None, updated, content, "{}", {})
+
+
+def known(content: str = "a", updated: datetime | None = None, fell_out: str | None = None) -> CurrentVersion:
+    return CurrentVersion(content, updated, fell_out)
+
+
+def entry(resource: dict[str, Any]) -> Entry:
+    kind = resource["resourceType"]
+    return Entry(kind, resource.get("id"), "match", None, json.dumps(resource).encode(), resource)
+
+
+def test_each_resource_is_new_changed_unchanged_or_returned() -> None:
+    current = {"b": known("a"), "c": known("a"), "d": known("a", fell_out="deleted")}
+    result = compare(current, [got("a"), got("b"), got("c", "z"), got("d")], keep_newer=False)
+    assert (result.new, result.changed, result.returned, result.unchanged) == (("a",), ("c",), ("d",), 1)
+    assert [item.resource_id for item in result.to_append] == ["a", "c", "d"]
+
+
+def test_an_older_version_does_not_replace_a_newer_one_in_an_update() -> None:
+    current = {"a": known("new", LATE)}
+    update = compare(current, [got("a", "old", EARLY)], keep_newer=True)
+    assert (update.stale, update.to_append) == (("a",), ())
+    assert compare(current, [got("a", "old", EARLY)], keep_newer=False).changed == ("a",)
+    assert compare(current, [got("a", "old", None)], keep_newer=True).changed == ("a",)
+
+
+def test_of_an_id_that_came_twice_the_last_version_counts() -> None:
+    result = compare({}, [got("a", "1"), got("b", "1"), got("a", "2")], keep_newer=False)
+    assert [(item.resource_id, item.content_hash) for item in result.to_append] == [("a", "2"), ("b", "1")]
+
+
+pages = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("123")), max_size=20)
+
+
+@given(pages)
+def test_what_was_appended_is_unchanged_the_next_time(page: list[tuple[str, str]]) -> None:
+    brought = [got(key, content) for key, content in page]
+    first = compare({}, brought, keep_newer=True)
+    after = {item.resource_id: known(item.content_hash) for item in first.to_append}
+    again = compare(after, brought, keep_newer=True)
+    assert again.to_append == ()
+    assert again.unchanged == len(after)
+
+
+def test_the_content_hash_ignores_stamps_and_order_and_nothing_else() -> None:
+    one = {"resourceType": "Patient", "id": "a", "meta": {"versionId": "1", "lastUpdated": "x", "source": "s"}}
+    two = {"meta": {"source": "s", "versionId": "2"}, "id": "a", "resourceType": "Patient"}
+    assert content_hash(one) == content_hash(two)
+    assert content_hash(one) != content_hash(one | {"gender": "female"})
+    assert content_hash(one) != content_hash(one | {"meta": {"source": "t"}})
+    assert content_hash({"id": "a", "meta": None}) != content_hash({"id": "a"})
+
+
+def test_a_study_without_id_is_known_by_its_uid_and_keeps_its_bytes() -> None:
+    study = {"resourceType": "ImagingStudy", "uid": "urn:oid:1.2.3", "description": "für"}
+    item = received(entry(study))
+    assert (item.resource_id, item.last_updated, item.version_id) == ("1.2.3", None, None)
+    assert json.loads(item.raw) == study
+
+
+def test_other_resources_without_id_are_known_by_their_content() -> None:
+    first, same = (received(entry({"resourceType": "Coverage", "status": "active"})) for _ in range(2))
+    other = received(entry({"resourceType": "Coverage", "status": "cancelled"}))
+    assert first.resource_id == same.resource_id != other.resource_id
+    assert first.resource_id.startswith("sha256-")
+
+
+@pytest.mark.parametrize("stamp", [None, 5, "IGNORED_FIELD", "", "2016-04-01T02:52:32.5014569+00:00"])
+def test_a_stamp_that_cannot_be_read_counts_as_none(stamp: object) -> None:
+    item = received(entry({"resourceType": "Patient", "id": "a", "meta": {"lastUpdated": stamp, "versionId": 7}}))
+    assert (item.last_updated is not None) == (isinstance(stamp, str) and stamp.startswith("2016"))
+    assert item.version_id == "7"
+
+
+def test_absent_is_what_is_present_in_the_log_and_was_not_shown() -> None:
+    current = {"a": known(), "b": known(), "c": known(fell_out="deleted")}
+    assert absent_from(current, ["a"]) == ["b"]
+
+
+@pytest.mark.parametrize(("absent", "active", "mass"), [(5, 5, False), (6, 6, True), (10, 100, False), (11, 100, True)])
+def test_more_than_a_tenth_and_more_than_five_is_a_mass(absent: int, active: int, mass: bool) -> None:
+    assert is_mass_vanishing(absent, active) is mass
