@@ -34,10 +34,11 @@ def _handle() -> Any:
     try:
         from s4s_lab.sandbox import handle
     except ModuleNotFoundError as cause:
-        if cause.name is None or cause.name.partition(".")[0] not in ("starlette", "uvicorn"):
+        missing = (cause.name or "").partition(".")[0]
+        if missing not in ("starlette", "uvicorn"):
             raise
         hint = 'Install it with: pip install "s4s-lab[sandbox]".'
-        raise UsageError(f"The sandbox needs {cause.name}, which is not installed.", hint=hint) from None
+        raise UsageError(f"The sandbox needs {missing}, which is not installed.", hint=hint) from None
     return handle
 
 

@@ -98,7 +98,7 @@ def build_app(parts: Parts, hosts: frozenset[str] | None) -> Starlette:
     parts : Parts
         What it is made of.
     hosts : frozenset of str or None
-        Host headers it answers to; None for any.
+        Host names it answers to; None for any.
     """
     statement = capability_statement(parts.site, VERSION, format_instant(utc_now()))
     fhir = FhirService(parts.site, parts.archive, parts.grants, statement, smart_configuration(parts.site))

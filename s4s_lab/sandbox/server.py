@@ -82,13 +82,14 @@ def bind(host: str, port: int) -> socket.socket:
     UsageError
         If the port is taken, or the address is none of this machine.
     """
+    hint = "Try 127.0.0.1 and port 0."
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"{port} is no port.", hint=hint)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError, UnicodeError):
-        raise UsageError(
-            f"{host!r}, port {port} is no address to listen at.", hint="Try 127.0.0.1 and port 0."
-        ) from None
+    except (OSError, UnicodeError):
+        raise UsageError(f"{host!r}, port {port} is no address to listen at.", hint=hint) from None
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
@@ -104,11 +105,9 @@ def _site(host: str, port: int) -> Site:
     return Site(f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}")
 
 
-def _hosts(host: str, port: int) -> frozenset[str] | None:
-    """Return the Host headers that a server on a loopback address answers to; any, when it listens to the network."""
-    if host not in _LOOPBACK:
-        return None
-    return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+def _hosts(host: str) -> frozenset[str] | None:
+    """Return the host names that a server on a loopback address answers to; any, when it listens to the network."""
+    return frozenset({"127.0.0.1", "localhost", "[::1]"}) if host in _LOOPBACK else None
 
 
 def _archive(settings: Settings, site: Site) -> Archive:
@@ -162,7 +161,7 @@ class Running:
         clients, self.grants = Clients(), Grants()
         clients.add(Client(CLIENT_ID, CLIENT_NAME, (settings.redirect_uri,), self.registration.client_secret))
         app = build_app(
-            Parts(self.site, self.archive, clients, self.grants, settings.retrieve_s), _hosts(settings.host, port)
+            Parts(self.site, self.archive, clients, self.grants, settings.retrieve_s), _hosts(settings.host)
         )
         config = uvicorn.Config(
             app,

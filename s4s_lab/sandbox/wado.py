@@ -150,9 +150,11 @@ class WadoService:
         if waiting is not None:
             return waiting
         boundary = secrets.token_hex(16)
-        body = _parts(found, boundary, f"{self._site.wado_url}/studies/{study.study_uid}")
         content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
-        return StreamingResponse(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+        headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
+        location = f"{self._site.wado_url}/studies/{study.study_uid}"
+        # No file is opened, or drawn, for an answer without a body.
+        return StreamingResponse(_parts(found if request.method == "GET" else (), boundary, location), headers=headers)
 
     def metadata(self, request: Request) -> Response:
         """Answer with the headers of the files, as DICOM JSON without bulk data."""

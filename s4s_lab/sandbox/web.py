@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,6 +17,7 @@ from s4s_lab.sandbox.media import FHIR_JSON
 
 MAX_BODY_BYTES = 1 << 20
 MAX_FIELDS = 200
+_PORT = re.compile(r":\d+$")
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -168,7 +170,7 @@ class Guard:
     app : ASGI application
         What is guarded.
     hosts : frozenset of str or None
-        Accepted Host headers; None for any.
+        Accepted host names, whatever port goes with them (some clients leave it out); None for any.
 
     References
     ----------
@@ -186,7 +188,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        if self.hosts is not None and host.lower() not in self.hosts:
+        if self.hosts is not None and _PORT.sub("", host.lower()) not in self.hosts:
             await PlainTextResponse("This server answers to another host name.\n", 421)(scope, receive, send)
             return
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, BinaryIO
 
 import msgspec
 
-from s4s_lab.values.instants import format_instant, utc_now
+from s4s_lab.values.instants import EPOCH, format_instant, utc_now
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Archive:
     _resources: dict[str, dict[str, Stored]] = field(default_factory=dict, repr=False)
     _removed: set[tuple[str, str]] = field(default_factory=set, repr=False)
     _studies: dict[tuple[str, str], ImageStudy] = field(default_factory=dict, repr=False)
+    _told: datetime = field(default=EPOCH, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def put(self, resources: Iterable[Stored], studies: Iterable[ImageStudy] = ()) -> None:
@@ -197,7 +199,22 @@ class Archive:
         """
         with self._lock:
             held = self._resources.get(resource_type, {}).values()
-            return utc_now(), [one for one in held if one.patient_id in (None, patient_id)]
+            self._told = max(utc_now(), self._told)
+            return self._told, [one for one in held if one.patient_id in (None, patient_id)]
+
+    @contextmanager
+    def changing(self) -> Iterator[datetime]:
+        """Give the moment of a change, and keep everybody else out until it is done.
+
+        The moment is later than any that a snapshot has told: who asks for what changed since misses nothing.
+
+        Yields
+        ------
+        datetime
+            Aware, UTC, whole milliseconds.
+        """
+        with self._lock:
+            yield max(utc_now(), self._told + timedelta(milliseconds=1))
 
     def study(self, study_uid: str, patient_id: str) -> ImageStudy | None:
         """Return the images of a participant's study; None when there are none, or they are somebody else's."""

@@ -15,7 +15,7 @@ from s4s_lab.sandbox.archive.people import EASTERN, STORIES, Exam, Person, diges
 from s4s_lab.sandbox.archive.pictures import exam_images
 from s4s_lab.sandbox.archive.protocols import PROTOCOLS
 from s4s_lab.sandbox.archive.store import Archive, Participant, Stored, store
-from s4s_lab.values.instants import parse_date, utc_now
+from s4s_lab.values.instants import parse_date
 from s4s_lab.values.uids import bare_uid
 
 NOTICE = "These people and their records are invented."
@@ -106,8 +106,13 @@ def change(archive: Archive, patient_id: str, number: int, wado_url: str) -> Cha
         Every resource of it has now as `meta.lastUpdated`; nothing tells of the removed one but its absence.
     """
     exam = _new_exam(_person(archive, patient_id), number)
+    with archive.changing() as now:
+        return _changed(archive, exam, now, wado_url)
+
+
+def _changed(archive: Archive, exam: Exam, now: datetime, wado_url: str) -> Change:
+    patient_id = exam.person.patient_id
     before = sorted(archive.snapshot("ImagingStudy", patient_id)[1], key=_started)
-    now = utc_now()
     added = [records.imaging_study(exam, wado_url), claims.exam_claims(exam)[0] | _insurance(archive, patient_id)]
     versions = [store(one, patient_id, now) for one in added]
     archive.put(versions, [exam_images(exam)])

@@ -92,7 +92,7 @@ def _identifier(value: str, elements: Sequence[str]) -> Condition:
         return any(
             (not bar or found_system == system)
             and (not text or bare_uid(found) == bare_uid(text))
-            and bool(bar or text)
+            and bool(system or text)
             for system, bar, text in wanted
             for found_system, found in held
         )

@@ -1,0 +1,1 @@
+"""The reference server, met over the wire."""
