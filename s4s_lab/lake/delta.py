@@ -10,7 +10,9 @@ Delta transaction log protocol, "Transaction Identifiers".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -25,12 +27,32 @@ from s4s_lab.lake.entries import TRANSACTIONS, checkpoint_files, entry_path, rea
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
 _RETRIES = 100
 _DAMAGED = "Open the dataset again: what is unfinished is set aside. If that does not help, restore it from a backup."
+_COMPRESSED = WriterProperties(compression="ZSTD")
 # Versions are kept until the user says otherwise, and with them the log entries that tell what changed.
 _KEPT = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.logRetentionDuration": "interval 36500 days",
 }
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a write made, to be made durable.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    first : int
+        The oldest version that may not be durable yet.
+    version : int
+        The version that holds what was written.
+    """
+
+    table: Path
+    first: int
+    version: int
 
 
 def exists(table: Path) -> bool:
@@ -71,8 +93,7 @@ def create(
         configuration=_KEPT | dict(settings or {}),
         commit_properties=_properties(transactions or {}),
     )
-    make_durable(table, 0, 0)
-    durable.sync(table.parent)
+    make_durable([Commit(table, 0, 0)])
 
 
 def open_table(table: Path, version: int | None = None) -> DeltaTable:
@@ -102,7 +123,7 @@ def open_table(table: Path, version: int | None = None) -> DeltaTable:
         raise DatasetError(f"The table in {table} cannot be opened: {_first_line(error)}.", hint=_DAMAGED) from None
 
 
-def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> int:
+def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> Commit:
     """Append rows in one commit; without rows the commit holds the numbers alone.
 
     Parameters
@@ -114,48 +135,101 @@ def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> i
     transactions : mapping of str to int
         Application id to number.
 
-    Returns
-    -------
-    int
-        The version that was made.
+    Raises
+    ------
+    DatasetBusy
+        If another process is writing the same numbers.
     """
     if not rows.num_rows:
         return note(table, transactions=transactions)
-    return _commit(open_table(table), table, rows, "append", None, transactions)
+    handle = open_table(table)
+    before = handle.version()
+    with _written_to(table):
+        write_deltalake(
+            handle,
+            rows,
+            mode="append",
+            writer_properties=_COMPRESSED,
+            commit_properties=_properties(transactions),
+        )
+    return Commit(table, before + 1, handle.version())
 
 
 def replace(
-    table: Path,
-    rows: pa.Table | pa.RecordBatchReader,
-    *,
-    where: str | None,
-    transactions: Mapping[str, int],
-    new_schema: bool = False,
-) -> int:
+    table: Path, rows: pa.RecordBatchReader | pa.Table, *, where: str | None, transactions: Mapping[str, int]
+) -> Commit:
     """Put rows in place of those that match a predicate, in one commit.
 
     Parameters
     ----------
     table : Path
         Its folder.
-    rows : pa.Table or pa.RecordBatchReader
+    rows : pa.RecordBatchReader or pa.Table
         In the table's columns; all of them match the predicate.
     where : str or None
-        SQL predicate; None replaces all rows.
+        SQL predicate; None replaces all rows, and the columns by theirs.
     transactions : mapping of str to int
         Application id to number.
-    new_schema : bool
-        Whether the rows' columns replace the table's.
 
-    Returns
-    -------
-    int
-        The version that was made.
+    Raises
+    ------
+    DatasetBusy
+        If another process is writing the same numbers.
     """
-    return _commit(open_table(table), table, rows, "overwrite", where, transactions, new_schema=new_schema)
+    handle = open_table(table)
+    before = handle.version()
+    with _written_to(table):
+        write_deltalake(
+            handle,
+            rows,
+            mode="overwrite",
+            predicate=where,
+            schema_mode="overwrite" if where is None else None,
+            writer_properties=_COMPRESSED,
+            commit_properties=_properties(transactions),
+        )
+    return Commit(table, before + 1, handle.version())
 
 
-def note(table: Path, *, transactions: Mapping[str, int]) -> int:
+def fill(
+    table: Path,
+    rows: pa.RecordBatchReader | pa.Table,
+    *,
+    partition_by: tuple[str, ...],
+    transactions: Mapping[str, int],
+) -> Commit:
+    """Create a table with its first rows as version 0.
+
+    Parameters
+    ----------
+    table : Path
+        Its folder, where there is no table.
+    rows : pa.RecordBatchReader or pa.Table
+        Their columns become the table's.
+    partition_by : tuple of str
+        Partition columns.
+    transactions : mapping of str to int
+        Application id to number.
+
+    Raises
+    ------
+    DatasetBusy
+        If another process has just created it.
+    """
+    with _written_to(table):
+        write_deltalake(
+            table,
+            rows,
+            mode="error",
+            partition_by=list(partition_by),
+            configuration=_KEPT,
+            writer_properties=_COMPRESSED,
+            commit_properties=_properties(transactions),
+        )
+    return Commit(table, 0, 0)
+
+
+def note(table: Path, *, transactions: Mapping[str, int]) -> Commit:
     """Make a commit that changes no row and holds numbers.
 
     Parameters
@@ -165,11 +239,6 @@ def note(table: Path, *, transactions: Mapping[str, int]) -> int:
     transactions : mapping of str to int
         Application id to number.
 
-    Returns
-    -------
-    int
-        The version that was made.
-
     Raises
     ------
     DatasetBusy
@@ -177,43 +246,21 @@ def note(table: Path, *, transactions: Mapping[str, int]) -> int:
     """
     handle = open_table(table)
     before = handle.version()
-    try:
+    with _written_to(table):
         handle.create_write_transaction([], "append", handle.schema(), commit_properties=_properties(transactions))
-    except CommitFailedError as error:
-        raise DatasetBusy(f"Another process was writing to {table} as well: {_first_line(error)}.") from None
     handle.update_incremental()
-    make_durable(table, before + 1, handle.version())
-    return handle.version()
+    return Commit(table, before + 1, handle.version())
 
 
-def _commit(
-    handle: DeltaTable,
-    table: Path,
-    rows: pa.Table | pa.RecordBatchReader,
-    mode: str,
-    where: str | None,
-    transactions: Mapping[str, int],
-    *,
-    new_schema: bool = False,
-) -> int:
-    before = handle.version()
+@contextmanager
+def _written_to(table: Path) -> Iterator[None]:
+    """Translate what a write raises; the lines after the first may show rows, so they are left away."""
     try:
-        write_deltalake(  # type: ignore[call-overload]  # one call for both of its forms
-            handle,
-            rows,
-            mode=mode,
-            predicate=where,
-            schema_mode="overwrite" if new_schema else None,
-            writer_properties=WriterProperties(compression="ZSTD"),
-            commit_properties=_properties(transactions),
-        )
+        yield
     except CommitFailedError as error:
         raise DatasetBusy(f"Another process was writing to {table} as well: {_first_line(error)}.") from None
-    except DeltaError as error:
-        # The lines after the first may show rows.
+    except (DeltaError, OSError) as error:
         raise DatasetError(f"The table in {table} could not be written: {_first_line(error)}.") from None
-    make_durable(table, before + 1, handle.version())
-    return handle.version()
 
 
 def _properties(transactions: Mapping[str, int]) -> CommitProperties:
@@ -228,22 +275,36 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200].rstrip(".")
 
 
-def make_durable(table: Path, first: int, last: int) -> None:
-    """Sync versions `first` to `last` of a table: data files, folders, then log entries and checkpoints.
+def make_durable(commits: Iterable[Commit]) -> None:
+    """Sync what was written: data files, log entries, checkpoints, and the folders that name them.
 
     Parameters
     ----------
-    table : Path
-        Its folder.
-    first, last : int
-        Versions, both included.
+    commits : iterable of Commit
+        Of any tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a log entry is gone.
     """
-    entries = [read_entry(table, version) for version in range(first, last + 1)]
-    added = [table / file.path for entry in entries for file in entry.added]
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    for commit in commits:
+        for version in range(commit.first, commit.version + 1):
+            files.update(_files_of(commit.table, version))
+        folders.update(folder for file in files for folder in file.parents if folder.is_relative_to(commit.table))
+        if commit.first == 0:
+            durable.sync(commit.table.parent)
+    durable.keep(files, folders)
+
+
+def _files_of(table: Path, version: int) -> Iterator[Path]:
+    added = (table / file.path for file in read_entry(table, version).added)
     # A file can be gone when a later version replaced it.
-    durable.keep([path for path in added if path.is_file()], below=table)
-    logged = [[entry_path(table, entry.version), *checkpoint_files(table, entry.version)] for entry in entries]
-    durable.keep([path for paths in logged for path in paths], below=table)
+    yield from (path for path in added if path.is_file())
+    yield entry_path(table, version)
+    yield from checkpoint_files(table, version)
 
 
 def read(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> pa.Table:

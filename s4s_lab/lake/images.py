@@ -24,7 +24,6 @@ from s4s_lab.lake.stored import PARTITION, Layout
 IMAGES = "dicom_instance"
 # The transaction identifier that says which generation of the cache the table shows.
 _SHOWN = "dicom"
-_NOTHING_SHOWN = -1
 _LAYOUT = Layout(instance_schema(), key=("source", "patient_id", "study_uid", "series_uid"))
 
 
@@ -79,9 +78,12 @@ class ImageTable:
         with self.locks.writing(), self.locks.alone(IMAGES, timeout_s=timeout_s, busy=busy):
             # Read before the rows: rows that come in between are shown again by the next refresh.
             generation = self.cache.generation
-            delta.create(self.path, _LAYOUT.stored, partition_by=PARTITION, transactions={_SHOWN: _NOTHING_SHOWN})
-            new_schema = not _LAYOUT.fits(delta.open_table(self.path))
-            delta.replace(self.path, self._rows(), where=None, transactions={_SHOWN: generation}, new_schema=new_schema)
+            marks = {_SHOWN: generation}
+            if delta.exists(self.path):
+                commit = delta.replace(self.path, self._rows(), where=None, transactions=marks)
+            else:
+                commit = delta.fill(self.path, self._rows(), partition_by=PARTITION, transactions=marks)
+            delta.make_durable([commit])
 
     def as_of(self, moment: datetime, *, fallen_out: bool) -> pa.Table:
         """Read the table as it was at a moment; empty before its first version.

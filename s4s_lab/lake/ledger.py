@@ -157,7 +157,9 @@ class Ledger:
             return int(delta.open_table(self.path).version())
         table = pa.Table.from_pylist([vars(row) for row in rows], LEDGER_SCHEMA)
         with self.locks.writing():
-            return delta.append(self.path, table, transactions={})
+            commit = delta.append(self.path, table, transactions={})
+            delta.make_durable([commit])
+        return commit.version
 
     def rows(self, record: ConnectionRecord | None = None) -> pa.Table:
         """Return the ledger, oldest run first.

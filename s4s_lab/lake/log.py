@@ -197,7 +197,9 @@ class ResourceLog:
         marks = {} if cursor_id is None or last_check is None else {cursor_id: to_millis(last_check)}
         with self.locks.writing():
             rows = self._rows(record, versions, run_id, received_at)
-            return delta.append(self.path, rows, transactions=marks)
+            commit = delta.append(self.path, rows, transactions=marks)
+            delta.make_durable([commit])
+        return commit.version
 
     def _rows(
         self, record: ConnectionRecord, versions: Sequence[ResourceVersion], run_id: str, received_at: datetime
@@ -375,7 +377,7 @@ class ResourceLog:
 
     def make_durable(self, after: int, until: int) -> None:
         """Sync what other writers committed after `after` and up to `until`, before anything is derived from it."""
-        delta.make_durable(self.path, after + 1, until)
+        delta.make_durable([delta.Commit(self.path, after + 1, until)])
 
 
 def create_log(path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from s4s_lab.errors import NotInDataset
 from s4s_lab.lake import delta, durable
@@ -39,7 +38,6 @@ or not, as your question needs); `bucket`, a hash of source and patient_id by wh
 The transaction identifier `resources` in each table's log names the version of ../resources that the table shows.
 All of this folder can be deleted: it is derived anew, without any network.
 """
-_NOTHING_SHOWN = -1
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class ViewTables:
         if self._to_be_rebuilt or not delta.exists(path):
             return None
         handle = delta.open_table(path)
-        return _shown(handle) if layout(name).fits(handle) else None
+        return handle.transaction_version(SHOWN) if layout(name).fits(handle) else None
 
     def reading(self, name: str) -> Reading:
         """Return what reads a table as it is now.
@@ -181,9 +179,8 @@ class ViewTables:
             changed = self._changed(shown, target)
             if patients is not None and not renamed and _leaves_out(patients, changed, shown):
                 return
-            for views in _by_resource_type():
-                plan = _planned(views, shown, target, changed, frozenset(renamed))
-                self._update(plan, target)
+            plans = [_planned(views, shown, target, changed, frozenset(renamed)) for views in _by_resource_type()]
+            delta.make_durable([commit for plan in plans for commit in self._update(plan, target)])
             (self.folder / _REBUILD).unlink(missing_ok=True)
 
     @property
@@ -209,31 +206,31 @@ class ViewTables:
         except FileNotFoundError:
             return None
 
-    def _update(self, plan: _Plan, target: int) -> None:
-        self._derive_into(plan.whole, target, None)
+    def _update(self, plan: _Plan, target: int) -> Iterator[delta.Commit]:
+        yield from self._derive_into(plan.whole, target, None)
         if plan.patients:
-            self._derive_into(plan.partly, target, plan.patients)
+            yield from self._derive_into(plan.partly, target, plan.patients)
         else:
             for view in plan.partly:
-                delta.note(self.path(view.name), transactions={SHOWN: target})
+                yield delta.note(self.path(view.name), transactions={SHOWN: target})
 
-    def _derive_into(self, views: Sequence[View], target: int, patients: frozenset[Patient] | None) -> None:
+    def _derive_into(
+        self, views: Sequence[View], target: int, patients: frozenset[Patient] | None
+    ) -> Iterator[delta.Commit]:
         if not views:
             return
-        for view in views:
-            self._create(view.name)
         where = None if patients is None else self.log.predicate(patients)
         with spooled({view.name: layout(view.name).stored for view in views}, self.folder) as spool:
             for rows in self._derivation(target).rows(views, patients):
                 spool.add(rows)
             for view in views:
-                path = self.path(view.name)
-                new_schema = not layout(view.name).fits(delta.open_table(path))
-                rows = spool.reader(view.name)
-                delta.replace(path, rows, where=where, transactions={SHOWN: target}, new_schema=new_schema)
+                yield self._store(view.name, spool.reader(view.name), where, target)
 
-    def _create(self, name: str) -> None:
-        delta.create(self.path(name), layout(name).stored, partition_by=PARTITION, transactions={SHOWN: _NOTHING_SHOWN})
+    def _store(self, name: str, rows: pa.RecordBatchReader, where: str | None, target: int) -> delta.Commit:
+        path, marks = self.path(name), {SHOWN: target}
+        if delta.exists(path):
+            return delta.replace(path, rows, where=where, transactions=marks)
+        return delta.fill(path, rows, partition_by=PARTITION, transactions=marks)
 
 
 def prepare(folder: Path) -> None:
@@ -258,11 +255,6 @@ def invalidate(folder: Path) -> None:
         Where the tables lie.
     """
     durable.write_durably(folder / _REBUILD, b"")
-
-
-def _shown(handle: DeltaTable) -> int | None:
-    version = handle.transaction_version(SHOWN)
-    return None if version == _NOTHING_SHOWN else version
 
 
 def _by_resource_type() -> list[list[View]]:

@@ -1,0 +1,82 @@
+"""The ledger: what runs did, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from s4s_lab.lake import ConnectionRecord, Dataset, PullRow
+from tests.unit.lake.records import NOON, SOURCE
+
+
+def ran(record: ConnectionRecord, hours: int = 0, **more: Any) -> PullRow:
+    """A run of one type that began some hours after noon."""
+    begun = NOON + timedelta(hours=hours)
+    row = PullRow(f"run-{hours}", record.connection_id, "ImagingStudy", "first", "query", begun, begun)
+    return replace(row, **more)
+
+
+@pytest.fixture
+def record(data: Dataset) -> ConnectionRecord:
+    """A connection."""
+    return data.connection(SOURCE, "p")
+
+
+def test_a_row_comes_back_as_it_went_in(data: Dataset, record: ConnectionRecord) -> None:
+    row = ran(
+        record,
+        requests=3,
+        pages=2,
+        new=5,
+        last_check=NOON,
+        filter="honoured",
+        waits_s=1.5,
+        outcome="waiting",
+        warnings=("slow", "very slow"),
+        next_broad=NOON + timedelta(days=7),
+        not_before=NOON + timedelta(minutes=5),
+        differences='[{"id": "a"}]',
+    )
+    data.ledger.record([row])
+    (found,) = data.ledger.rows(record).to_pylist()
+    assert found == vars(row) | {"warnings": ["slow", "very slow"]}
+
+
+def test_one_run_is_one_commit_and_nothing_is_none(data: Dataset, record: ConnectionRecord) -> None:
+    assert data.ledger.record([ran(record), ran(record, resource_type="Patient")]) == 1
+    assert data.ledger.record([]) == 1
+    assert data.ledger.rows().num_rows == 2
+
+
+def test_rows_are_of_one_connection_when_asked_and_oldest_first(data: Dataset, record: ConnectionRecord) -> None:
+    other = data.connection(SOURCE, "q")
+    for row in (ran(record, 2), ran(other, 1), ran(record, 0)):
+        data.ledger.record([row])
+    assert data.ledger.rows(record)["run_id"].to_pylist() == ["run-0", "run-2"]
+    assert data.ledger.rows()["run_id"].to_pylist() == ["run-0", "run-1", "run-2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"mode": "broad", "last_check": NOON + timedelta(hours=4)}, NOON + timedelta(hours=4)),
+        ({"mode": "broad"}, NOON + timedelta(hours=5)),
+        ({"mode": "broad", "outcome": "failed"}, NOON),
+        ({"mode": "broad", "outcome": "waiting"}, NOON),
+        ({"mode": "update"}, NOON),
+        ({"mode": "broad", "resource_type": "Patient"}, NOON),
+    ],
+)
+def test_the_last_broad_pull_is_the_last_whole_one(
+    data: Dataset, record: ConnectionRecord, more: dict[str, Any], expected: datetime
+) -> None:
+    data.ledger.record([ran(record, 0)])
+    data.ledger.record([ran(record, 5, **more)])
+    assert data.ledger.last_broad(record, "ImagingStudy") == expected
+
+
+def test_without_a_ledger_nothing_was_broad(data: Dataset, record: ConnectionRecord) -> None:
+    assert data.ledger.last_broad(record, "ImagingStudy") is None
