@@ -17,6 +17,7 @@ from s4s_lab.values.instants import utc_now
 from tests.wire.sync.server import FhirServer, serving
 
 TYPES = ("ImagingStudy",)
+OFFERED = ("ImagingStudy", "Patient", "ExplanationOfBenefit")
 
 
 @pytest.fixture
@@ -26,24 +27,24 @@ def server() -> Iterator[FhirServer]:
         yield running
 
 
-def connection(server: FhirServer) -> Connection:
-    """Give a connection to the server as a launch would, with a grant for an hour."""
+def connection(fhir_url: str, patient_id: str = "p1") -> Connection:
+    """Give a connection as a launch would, with a grant for an hour."""
     statement = {
         "resourceType": "CapabilityStatement",
         "fhirVersion": "3.0.1",
-        "rest": [{"mode": "server", "resource": [{"type": "ImagingStudy"}, {"type": "Patient"}]}],
+        "rest": [{"mode": "server", "resource": [{"type": name} for name in OFFERED]}],
     }
     configuration = SmartConfiguration(
-        fhir_url=server.url,
-        authorization_endpoint=f"{server.url}/authorize",
-        token_endpoint=f"{server.url}/token",
+        fhir_url=fhir_url,
+        authorization_endpoint=f"{fhir_url}/authorize",
+        token_endpoint=f"{fhir_url}/token",
         source="metadata",
         capability_statement=statement,
     )
-    grant = Grant(Secret("token"), None, S4S_SCOPE, "p1", utc_now() + timedelta(hours=1), 1)
+    grant = Grant(Secret("token"), None, S4S_SCOPE, patient_id, utc_now() + timedelta(hours=1), 1)
     return Connection(
-        fhir_url=server.url,
-        patient_id="p1",
+        fhir_url=fhir_url,
+        patient_id=patient_id,
         scope=S4S_SCOPE,
         capability=Capability.from_json(statement),
         configuration=configuration,
@@ -54,7 +55,7 @@ def connection(server: FhirServer) -> Connection:
 
 @pytest.fixture
 def link(server: FhirServer) -> Connection:
-    return connection(server)
+    return connection(server.url)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -243,7 +244,7 @@ def test_types_the_server_does_not_offer_are_skipped_and_said(
 ) -> None:
     report = pull(link, data)
     skipped = {item.resource_type for item in report.types if item.outcome == "skipped"}
-    assert skipped == {"ExplanationOfBenefit", "Coverage", "DiagnosticReport"}
+    assert skipped == {"Coverage", "DiagnosticReport"}
     assert report.outcome == "done"
     assert not server.asked("Coverage")
 
@@ -251,7 +252,7 @@ def test_types_the_server_does_not_offer_are_skipped_and_said(
 def test_a_server_that_is_gone_is_an_error_and_changes_nothing(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:
-    unreachable = type(link)(**{**vars(link), "fhir_url": "http://127.0.0.1:9/fhir"})
+    unreachable = replace(link, fhir_url="http://127.0.0.1:9/fhir")
     with pytest.raises(NotReachable):
         pull(unreachable, data, types=TYPES)
     assert data.log.version <= 0
