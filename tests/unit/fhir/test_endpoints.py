@@ -100,7 +100,8 @@ def test_an_address_is_a_base_or_already_names_the_study(address: str, base: str
     ],
 )  # fmt: skip
 def test_what_cannot_be_retrieved_from_is_left_out(unusable: Json) -> None:
-    assert bases(study("Endpoint/1", "Endpoint/2"), {"Endpoint/1": unusable, "Endpoint/2": endpoint()}) == [WADO]
+    known = {"Endpoint/1": unusable, "Endpoint/2": endpoint("https://usable.example")}
+    assert bases(study("Endpoint/1", "Endpoint/2"), known) == ["https://usable.example"]
 
 
 @pytest.mark.parametrize(

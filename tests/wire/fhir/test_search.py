@@ -89,7 +89,8 @@ def test_a_search_that_would_wait_too_long_says_when_to_come_back() -> None:
     [
         "{url}/fhir?page=2", "{url}/fhir/?page=2", "{url}/fhir/ImagingStudy?page=2", "/fhir?page=2", "?page=2",
         "?page=2#x", "ImagingStudy?page=2", "../fhir/ImagingStudy?page=2", "//127.0.0.1:{port}/fhir?page=2",
-        "./?page=2", "HTTP://127.0.0.1:{port}/fhir?page=2", "{url}/fhir/_page/a%20b?c=%7Cd", "{url}/fhir/a%2Fb", "/fhir/a;b=c",
+        "./?page=2", "HTTP://127.0.0.1:{port}/fhir?page=2", "{url}/fhir/_page/a%20b?c=%7Cd", "{url}/fhir/a%2Fb",
+        "/fhir/a;b=c",
     ],
 )  # fmt: skip
 def test_a_next_link_below_the_base_is_followed(link: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import pickle
 import socket
+import threading
 import traceback
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -173,12 +175,16 @@ def test_an_auth_flow_may_renew_and_repeat() -> None:
     assert [(request.method, request.body) for request in issuer.requests] == [("POST", b"grant_type=refresh_token")]
 
 
-def test_an_auth_flow_does_not_read_a_stream_away() -> None:
-    with (
-        renewing(NEW_TOKEN, answers(reply(401), reply(200, body=b"y" * (3 << 20)))) as (_, ours, client),
-        client.stream(ours.url, accept="*/*") as stream,
-    ):
-        assert sum(len(chunk) for chunk in stream.chunks()) == 3 << 20
+def test_an_auth_flow_does_not_read_a_stream_before_the_caller_does() -> None:
+    opened = threading.Event()
+
+    def script(_: Request, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 3\r\n\r\n")
+        connection.sendall(b"yes" if opened.wait(3) else b"late")
+
+    with renewing(NEW_TOKEN, script) as (_, ours, client), client.stream(ours.url, accept="*/*") as stream:
+        opened.set()
+        assert b"".join(stream.chunks()) == b"yes"
 
 
 def test_what_an_auth_flow_raises_reaches_the_caller() -> None:
@@ -202,6 +208,17 @@ def test_a_renewal_never_leaves_encryption() -> None:
         pytest.raises(UsageError, match="not encrypted"),
     ):
         client.get(ours.url, accept="*/*")
+
+
+def test_threads_may_share_a_client() -> None:
+    def echo(request: Request, connection: socket.socket) -> None:
+        connection.sendall(reply(200, body=request.target.encode()))
+
+    with serving(echo) as server, signing(server.url) as client, ThreadPoolExecutor(8) as pool:
+        asked = [f"{server.url}/{number}" for number in range(80)]
+        bodies = pool.map(lambda url: client.get(url, accept="*/*").body.decode(), asked)
+        assert [f"{server.url}{body}" for body in bodies] == asked
+    assert server.seen(TOKEN) == 80
 
 
 def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
