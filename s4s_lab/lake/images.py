@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from s4s_lab.dicom import DicomCache, instance_schema
@@ -24,7 +23,9 @@ from s4s_lab.lake.stored import PARTITION, Layout
 IMAGES = "dicom_instance"
 # The transaction identifier that says which generation of the cache the table shows.
 _SHOWN = "dicom"
-_LAYOUT = Layout(instance_schema(), key=("source", "patient_id", "study_uid", "series_uid"))
+_SAME_DIRECTION = 1e-3
+# The cache gives the rows in the order that people see: they are numbered through.
+_LAYOUT = Layout(instance_schema(), key=())
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class ImageTable:
 
 
 def in_order(rows: pa.Table) -> list[str]:
-    """Return the paths of one series' files in spatial order, by instance number where positions do not tell.
+    """Return the paths of one series' files in spatial order; by instance number where there is no such order.
 
     Parameters
     ----------
@@ -125,16 +126,18 @@ def in_order(rows: pa.Table) -> list[str]:
     ----------
     DICOM PS3.3, section C.7.6.2.1.1: Image Position and Image Orientation (Patient).
     """
-    frame = rows.select(["path", "instance_number", "image_position_patient", "image_orientation_patient"]).to_pandas()
-    frame["depth"] = _depths(frame)
+    frame = rows.select(["path", "instance_number"]).to_pandas()
+    frame["depth"] = _depths(rows["image_position_patient"].to_pylist(), rows["image_orientation_patient"].to_pylist())
     return [str(path) for path in frame.sort_values(["depth", "instance_number", "path"])["path"]]
 
 
-def _depths(frame: pd.DataFrame) -> pd.Series[float] | float:
-    """Return each slice's place along the normal of the first one [mm]; 0 for all where one has no position."""
-    positions, orientations = frame["image_position_patient"], frame["image_orientation_patient"]
-    if not len(frame) or not (positions.map(len).eq(3).all() and orientations.map(len).eq(6).all()):
-        return 0.0
-    across, down = np.split(np.asarray(orientations.iloc[0], dtype=float), 2)
-    depths = np.stack([np.asarray(position, dtype=float) for position in positions]) @ np.cross(across, down)
-    return pd.Series(np.round(depths, 6), index=frame.index)
+def _depths(positions: Sequence[Sequence[float]], orientations: Sequence[Sequence[float]]) -> list[float]:
+    """Return each slice's place along the normal [mm]; the same for all unless all lie in parallel planes."""
+    nowhere = [0.0] * len(positions)
+    if {len(position) for position in positions} != {3} or {len(cosines) for cosines in orientations} != {6}:
+        return nowhere
+    cosines = np.array(orientations)
+    if np.abs(cosines - cosines[0]).max() > _SAME_DIRECTION:
+        return nowhere
+    normal = np.cross(cosines[0, :3], cosines[0, 3:])
+    return [round(float(depth), 6) for depth in np.array(positions) @ normal]

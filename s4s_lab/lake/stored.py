@@ -35,7 +35,7 @@ class Layout:
     columns : pa.Schema
         What people see.
     key : tuple of str
-        Columns whose values name what a row belongs to: rows are ordered by them, then as the view gave them.
+        Columns that name what a row belongs to: rows are ordered by them, then as they were given.
     """
 
     columns: pa.Schema

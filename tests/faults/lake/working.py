@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +21,7 @@ from s4s_lab.lake import ConnectionRecord, Dataset, ResourceVersion, open_datase
 from s4s_lab.lake.derive import catalogue
 from s4s_lab.values.instants import from_millis, to_millis
 
+NOBODY = 65534
 SOURCE = "http://127.0.0.1:9/fhir"
 # Compiled once here, so that a forked child spends its time on commits.
 catalogue()
@@ -127,3 +130,26 @@ def fill_the_disk(pipe: Pipe, root: Path, patient_id: str, step: Step) -> None:
         pipe.send(str(error))
     else:
         pipe.send("written")
+
+
+def look_without_rights(pipe: Pipe, root: Path, step: Step) -> None:
+    """Use a dataset that cannot be written to, as somebody who is not root; answer with what happened."""
+    if os.geteuid() == 0:
+        os.setuid(NOBODY)
+    data = open_dataset(root, create=False)
+    record = data.connections()[0]
+    answers: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        answers.append(f"{len(data.table('explanation_of_benefit'))} rows")
+    answers += [f"{type(one.message).__name__}: {one.message}" for one in caught]
+    for act in (
+        data.refresh,
+        lambda: data.log.commit(record, step, run_id="r", received_at=datetime.now(UTC)),
+        lambda: data.cursor(record, "Patient", "query"),
+    ):
+        try:
+            act()
+        except DatasetError as error:
+            answers.append(f"{type(error).__name__}: {error}")
+    pipe.send(answers)
