@@ -7,6 +7,7 @@ import math
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from s4s_lab.values.uids import is_uid
 
 CHUNK_BYTES = 1 << 16
 DICOM_JSON = "application/dicom+json"
+_QUIET = threading.Lock()
 
 
 @dataclass
@@ -169,8 +171,10 @@ class WadoService:
 
 
 def _header(one: Instance) -> dict[str, object]:
-    # Forced, because archives hold files without a preamble; the index has read their UIDs all the same.
-    with one.open() as file:
+    # What pydicom has to say about headers outside the standard helps no client; its warnings are turned off for the
+    # whole process meanwhile, hence the lock. Forced, because archives hold files without a preamble.
+    with _QUIET, warnings.catch_warnings(), one.open() as file:
+        warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True)
-    header: dict[str, object] = dataset.to_json_dict(suppress_invalid_tags=True)
+        header: dict[str, object] = dataset.to_json_dict(suppress_invalid_tags=True)
     return header

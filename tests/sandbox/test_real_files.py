@@ -168,3 +168,32 @@ def test_a_link_to_nobody_is_told_in_a_sentence(test_data: Path, tmp_path: Path)
     dicom = test_data / "dicom" / "pydicom-dicomdirtests"
     with pytest.raises(UsageError, match="names Patient nobody, of whom the FHIR files hold nothing"):
         sandbox.start(fhir=test_data / "fhir" / "stu3" / "cms-bb2-webserver", dicom=dicom, link=link)
+
+
+# pydicom warns of what these files get wrong; here it only counts them.
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_every_real_dicom_file_is_served_byte_for_byte_with_its_metadata(test_data: Path, http: httpx2.Client) -> None:
+    contents = [path.read_bytes() for path in (test_data / "dicom").rglob("*") if path.is_file()]
+    digests = {hashlib.sha256(content).digest() for content in contents}
+    served, told = 0, 0
+    with sandbox.start(dicom=test_data / "dicom", retrieve_s=0) as server:
+        for number in range(len(server.participants)):
+            reader = App(server, http).reader(number)
+            for study in reader.resources("ImagingStudy"):
+                parts = parts_of(reader.get(reader.study_url(study), ACCEPT))
+                assert len(parts) == study["numberOfInstances"]
+                assert {hashlib.sha256(content).digest() for _, content in parts} <= digests
+                served += len(parts)
+                told += len(reader.get(reader.study_url(study) + "/metadata").json())
+    assert served == told == len(instance_uids(test_data / "dicom"))
+
+
+def instance_uids(folder: Path) -> set[str]:
+    """The SOP Instance UIDs of the files that have study and series UIDs too."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            if all(keyword in header for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")):
+                found.add(str(header.SOPInstanceUID))
+    return found

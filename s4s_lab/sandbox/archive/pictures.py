@@ -9,22 +9,18 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
+from s4s_lab.sandbox.archive.modalities import describe
 from s4s_lab.sandbox.archive.people import Exam, Person, digest, uid
 from s4s_lab.sandbox.archive.protocols import PROTOCOLS, SeriesProtocol
 from s4s_lab.sandbox.archive.store import ImageStudy, Instance
 from s4s_lab.sandbox.phantoms import planar
 from s4s_lab.sandbox.phantoms.fields import Field
-from s4s_lab.sandbox.phantoms.head import FIELD_MM as HEAD_MM
 from s4s_lab.sandbox.phantoms.head import Head, head_slices
-from s4s_lab.sandbox.phantoms.trunk import FIELD_MM as TRUNK_MM
 from s4s_lab.sandbox.phantoms.trunk import Trunk, radiograph, trunk_slices
 
 IMPLEMENTATION_UID = UID("2.25.329800735698586629295641978511506172918")
-# MR echo and repetition times [ms] by sequence.
-_SEQUENCES = {"T1": ("SE", 14, 520), "T2": ("SE", 98, 4200), "FLAIR": ("IR", 120, 9000)}
 
 
 def person_seed(person: Person) -> int:
@@ -93,103 +89,13 @@ def _study_level(exam: Exam) -> Dataset:
     return dataset
 
 
-def _geometry(dataset: Dataset, series: SeriesProtocol, number: int) -> None:
-    """Place a slice in the patient: to the left, backward, upward [mm]."""
-    field_mm = HEAD_MM if series.picture.startswith("head") else TRUNK_MM
-    spacing = field_mm / series.rows
-    corner = spacing / 2 - field_mm / 2
-    step = series.heights_mm[1] - series.heights_mm[0]
-    dataset.PixelSpacing = [round(spacing, 6)] * 2
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.ImagePositionPatient = [round(corner, 6), round(corner, 6), series.heights_mm[number]]
-    dataset.SliceLocation = series.heights_mm[number]
-    dataset.SliceThickness = dataset.SpacingBetweenSlices = step
-    dataset.PatientPosition = "HFS"
-    dataset.PositionReferenceIndicator = ""
-
-
-def _modality_level(dataset: Dataset, series: SeriesProtocol, number: int) -> None:
-    """Add what a modality's images carry."""
-    view = series.views[number] if series.views else ""
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL" if series.heights_mm else ""]
-    match dataset.Modality:
-        case "CT":
-            dataset.KVP, dataset.ConvolutionKernel = 120, "STANDARD"
-            dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = -1024, 1, "HU"
-        case "MR":
-            scan, echo, repetition = _SEQUENCES[series.picture.split()[1]]
-            dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "SE"]
-            dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = scan, "NONE", ""
-            dataset.MRAcquisitionType, dataset.MagneticFieldStrength = "2D", 1.5
-            dataset.EchoTime, dataset.RepetitionTime, dataset.EchoTrainLength = echo, repetition, 1
-            if scan == "IR":
-                dataset.InversionTime = 2500
-        case "CR":
-            dataset.ImageType = ["DERIVED", "PRIMARY"]
-            dataset.ViewPosition, dataset.PlateType = view, ""
-            dataset.ImagerPixelSpacing = [round(TRUNK_MM / series.rows, 6)] * 2
-        case "MG":
-            _mammography(dataset, series, view)
-        case "US":
-            dataset.ImageType = [
-                "ORIGINAL",
-                "PRIMARY",
-                "ABDOMINAL" if series.description != "Left breast" else "SMALL PARTS",
-            ]
-            dataset.UltrasoundColorDataPresent = 0
-            dataset.LossyImageCompression = "00"
-            dataset.SequenceOfUltrasoundRegions = Sequence([_region(series.rows)])
-        case _:
-            _gamma_camera(dataset, series, view)
-
-
-def _mammography(dataset: Dataset, series: SeriesProtocol, view: str) -> None:
-    side, projection = view.split()
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = (
-        ("399162004", "SCT", "cranio-caudal") if projection == "CC" else ("399368009", "SCT", "medio-lateral oblique")
-    )
-    code.ViewModifierCodeSequence = Sequence()
-    dataset.ImageType = ["DERIVED", "PRIMARY", ""]
-    dataset.ViewCodeSequence = Sequence([code])
-    dataset.ImageLaterality, dataset.ViewPosition = side, projection
-    dataset.PatientOrientation = ["A", "R"] if side == "R" else ["P", "L"]
-    dataset.PresentationIntentType, dataset.PresentationLUTShape = "FOR PRESENTATION", "IDENTITY"
-    dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LOG", -1
-    dataset.ImagerPixelSpacing = [planar.BREAST_MM[0] / series.rows, round(planar.BREAST_MM[1] / series.columns, 6)]
-    dataset.OrganExposed, dataset.BurnedInAnnotation, dataset.LossyImageCompression = "BREAST", "NO", "00"
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
-
-
-def _region(rows: int) -> Dataset:
-    region = Dataset()
-    region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
-    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
-    region.RegionLocationMaxX1 = region.RegionLocationMaxY1 = rows - 1
-    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
-    # In cm, as the units say.
-    region.PhysicalDeltaX = region.PhysicalDeltaY = planar.SECTOR_MM / rows / 10
-    return region
-
-
-def _gamma_camera(dataset: Dataset, series: SeriesProtocol, view: str) -> None:
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "WHOLE BODY", "EMISSION"]
-    dataset.NumberOfFrames = 1
-    dataset.FrameIncrementPointer = [0x00540010, 0x00540020]
-    dataset.EnergyWindowVector, dataset.NumberOfEnergyWindows = 1, 1
-    dataset.DetectorVector, dataset.NumberOfDetectors = 1, 1
-    dataset.PixelSpacing = [planar.BODY_MM[0] / series.rows, planar.BODY_MM[1] / series.columns]
-    dataset.SeriesDescription = series.description
-    dataset.ImageComments = view
-
-
 def _pixel_level(dataset: Dataset, series: SeriesProtocol, image: Field) -> None:
-    """Store an image as its modality does: 8 bits for ultrasound, 12 of 16 for the others."""
-    bits = 8 if dataset.Modality == "US" else 12
+    """Store an image as its modality does: 8 bits for ultrasound, 16 for counts, 12 of 16 for the others."""
+    bits = {"US": 8, "NM": 16}.get(dataset.Modality, 12)
     stored = np.rint(image) - (dataset.get("RescaleIntercept", 0) if dataset.Modality == "CT" else 0)
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = image.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = (8, 8, 7) if bits == 8 else (16, 12, 11)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 if bits == 8 else 16, bits, bits - 1
     dataset.PixelRepresentation = 0
     dataset.WindowCenter, dataset.WindowWidth = series.window
     kind = np.uint8 if bits == 8 else np.dtype("<u2")
@@ -233,11 +139,8 @@ def series_files(exam: Exam, number: int) -> tuple[bytes, ...]:
             number + 1,
             series.description,
         )
-        dataset.FrameOfReferenceUID = uid(exam.study_uid, "frame")
         dataset.SOPInstanceUID, dataset.InstanceNumber = uids[index], index + 1
-        _modality_level(dataset, series, index)
-        if series.heights_mm:
-            _geometry(dataset, series, index)
+        describe(dataset, series, index)
         _pixel_level(dataset, series, image)
         files.append(_file(dataset))
     return tuple(files)

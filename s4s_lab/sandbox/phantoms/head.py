@@ -88,7 +88,7 @@ def head_slices(head: Head, contrast: str, heights_mm: list[float], size: int) -
     image = _depths(image, points, tissue, broad)
     image = _face(image, points, tissue, fold)
     if head.lesion_mm:
-        spot = ellipsoid(points, (34, 22, 38), (head.lesion_mm,) * 3) + fold * 1.2
+        spot = ellipsoid(points, (34, 22, 42), (head.lesion_mm,) * 3) + fold * 1.2
         image = lay(image, tissue.lesion, soft(spot, 1.4))
     sigma = 4.5 if contrast == "CT" else 14.0
     noise = random.standard_normal(shape, dtype=np.float32) * sigma

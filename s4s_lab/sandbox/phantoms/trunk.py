@@ -143,7 +143,7 @@ def chest(points: Points, trunk: Trunk, random: np.random.Generator) -> Field:
     image = lay(image, tissue.blood, soft(heart + 12, 6.0) * 0.9)
     image = _great_vessels(image, points, tissue)
     if trunk.lesion_mm:
-        spot = ellipsoid(points, (-74, 6, 28), (trunk.lesion_mm,) * 3) + branches * 0.5
+        spot = ellipsoid(points, (-74, 6, 22), (trunk.lesion_mm,) * 3) + branches * 0.5
         image = lay(image, 40.0, soft(spot, 1.2))
     return image
 
