@@ -47,6 +47,11 @@ class ImageAddress:
 def endpoint_references(study: dict[str, Any]) -> list[str]:
     """Return the endpoint references of an ImagingStudy, of the study first, then of its series, without repetition.
 
+    Parameters
+    ----------
+    study : dict
+        The ImagingStudy, STU3 or R4.
+
     References
     ----------
     FHIR STU3: ImagingStudy.endpoint, ImagingStudy.series.endpoint.

@@ -17,7 +17,13 @@ _PATIENT = re.compile(r"(?i)\b(patient/|(?:patient|subject|beneficiary)=)[^\s&,;
 
 
 def quoted(words: str) -> str:
-    """Return a server's own words fit for a message: one line, shortened, without queries and patient ids."""
+    """Return a server's own words fit for a message: one line, shortened, without queries and patient ids.
+
+    Parameters
+    ----------
+    words : str
+        What the server said, of any length.
+    """
     line = " ".join(words.split())
     line = _PATIENT.sub(r"\1…", _URL.sub(lambda match: shown(match[0]), line))
     return line if len(line) <= _QUOTED else line[: _QUOTED - 1] + "…"
@@ -25,6 +31,11 @@ def quoted(words: str) -> str:
 
 def outcome_text(outcome: dict[str, Any]) -> str:
     """Return what an OperationOutcome says, `details.text` before `diagnostics` before `code`.
+
+    Parameters
+    ----------
+    outcome : dict
+        The OperationOutcome.
 
     References
     ----------
@@ -39,12 +50,24 @@ def outcome_text(outcome: dict[str, Any]) -> str:
 
 
 def is_fatal(outcome: dict[str, Any]) -> bool:
-    """Say whether an OperationOutcome reports an issue of severity `error` or `fatal`."""
+    """Say whether an OperationOutcome reports an issue of severity `error` or `fatal`.
+
+    Parameters
+    ----------
+    outcome : dict
+        The OperationOutcome.
+    """
     return any(issue.get("severity") in ("error", "fatal") for issue in objects(outcome.get("issue")))
 
 
 def words_of(answer: Answer) -> str:
-    """Return what the body of a refusal says, "" when it says nothing fit for a message."""
+    """Return what the body of a refusal says, "" when it says nothing fit for a message.
+
+    Parameters
+    ----------
+    answer : Answer
+        The refusal; its body may be anything.
+    """
     try:
         content = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -59,6 +82,11 @@ def words_of(answer: Answer) -> str:
 
 def refusal(answer: Answer) -> S4SError:
     """Return the error that a status other than 2xx stands for.
+
+    Parameters
+    ----------
+    answer : Answer
+        Of any status but 2xx.
 
     Returns
     -------

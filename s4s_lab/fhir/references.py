@@ -16,6 +16,11 @@ def study_uid_of(study: dict[str, Any]) -> str | None:
 
     STU3 has it in `uid`, R4 in an `identifier` of system `urn:dicom:uid` or, as `urn:oid:…`, `urn:ietf:rfc:3986`.
 
+    Parameters
+    ----------
+    study : dict
+        The ImagingStudy, STU3 or R4.
+
     Returns
     -------
     str or None
@@ -40,6 +45,11 @@ def _values(identifiers: list[dict[str, Any]], system: str) -> list[str]:
 
 def patient_reference_of(resource: dict[str, Any]) -> str | None:
     """Return the reference to the patient a resource is about, as the server wrote it.
+
+    Parameters
+    ----------
+    resource : dict
+        Any resource, STU3 or R4.
 
     Returns
     -------

@@ -92,19 +92,24 @@ def _page(answer: Answer, base: str, resource_type: str, number: int) -> Page:
     if origin_of(answer.url) != origin_of(base):
         raise OriginRefused(f"The search was redirected to {shown(answer.url)}.", hint=_ASK_OPERATOR)
     try:
-        if not 200 <= answer.status < 300:
-            raise refusal(answer)
-        page = decode_page(answer, resource_type, number)
+        page = _whole_page(answer, resource_type, number)
     except UnexpectedAnswer as error:
         if number == 1:
             raise
         failure = IncompletePull(f"Page {number} of a search did not arrive: {error.args[0]}")
     else:
-        for entry in page.entries:
-            if entry.mode == "outcome" and is_fatal(entry.resource):
-                raise IncompletePull(f"{shown(answer.url)} reports among its results: {outcome_text(entry.resource)}")
         return replace(page, next_url=_absolute(answer.url, page.next_url))
     raise failure
+
+
+def _whole_page(answer: Answer, resource_type: str, number: int) -> Page:
+    if not 200 <= answer.status < 300:
+        raise refusal(answer)
+    page = decode_page(answer, resource_type, number)
+    for entry in page.entries:
+        if entry.mode == "outcome" and is_fatal(entry.resource):
+            raise IncompletePull(f"{shown(answer.url)} reports among its results: {outcome_text(entry.resource)}")
+    return page
 
 
 def _absolute(request_url: str, link: str | None) -> str | None:

@@ -16,6 +16,11 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 def checked(url: str) -> httpx2.URL:
     """Return `url` as what will be connected to, or refuse it.
 
+    Parameters
+    ----------
+    url : str
+        What somebody wants to ask.
+
     Raises
     ------
     UsageError
@@ -33,6 +38,13 @@ def checked(url: str) -> httpx2.URL:
 
 def redirect_target(response: httpx2.Response, url: str) -> str | None:
     """Return where a response sends us, None when it does not.
+
+    Parameters
+    ----------
+    response : httpx2.Response
+        Of any status.
+    url : str
+        Where it came from.
 
     Raises
     ------

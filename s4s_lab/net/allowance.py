@@ -88,6 +88,11 @@ class Attempt:
     def left(self, most: float) -> float:
         """Return what is left of the time, `most` at most, in [s].
 
+        Parameters
+        ----------
+        most : float
+            The most that one operation may take, in [s].
+
         Raises
         ------
         httpcore2.ReadTimeout

@@ -126,6 +126,15 @@ def whole(response: httpx2.Response, url: str, max_bytes: int, clock: Callable[[
 def bounded(response: httpx2.Response, url: str, max_bytes: int) -> bytes:
     """Read a body whole, `max_bytes` at most once decoded.
 
+    Parameters
+    ----------
+    response : httpx2.Response
+        Its body not yet read.
+    url : str
+        Where it came from.
+    max_bytes : int
+        The most its decoded body may be, in [bytes].
+
     Raises
     ------
     UnexpectedAnswer
@@ -142,6 +151,13 @@ def bounded(response: httpx2.Response, url: str, max_bytes: int) -> bytes:
 
 def decoded(response: httpx2.Response, url: str) -> Iterator[bytes]:
     """Return a body's decoded chunks, 1 MiB each at most.
+
+    Parameters
+    ----------
+    response : httpx2.Response
+        Its body not yet read.
+    url : str
+        Where it came from.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def _now(timeout: float | None) -> float | None:
     return timeout.now() if isinstance(timeout, Allowance) else timeout
 
 
-class WatchedStream(httpcore2.NetworkStream):
+class _WatchedStream(httpcore2.NetworkStream):
     """A connection whose every operation asks its attempt how much time is left.
 
     Parameters
@@ -57,7 +57,7 @@ class WatchedStream(httpcore2.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
         """Go on encrypted."""
-        return WatchedStream(self._inner.start_tls(ssl_context, server_hostname, _now(timeout)))
+        return _WatchedStream(self._inner.start_tls(ssl_context, server_hostname, _now(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         """Return what the connection knows of itself."""
@@ -69,6 +69,11 @@ def leads_astray(address: str) -> bool:
 
     Link-local ones are where clouds keep a machine's credentials (169.254.169.254); `0.0.0.0` is this machine under
     another name.
+
+    Parameters
+    ----------
+    address : str
+        An IP address, version 4 or 6.
     """
     ip = ipaddress.ip_address(address)
     ip = getattr(ip, "ipv4_mapped", None) or ip
@@ -99,6 +104,19 @@ class GuardedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """Connect to the first of a host's addresses that answers.
 
+        Parameters
+        ----------
+        host : str
+            A name or an address.
+        port : int
+            The port.
+        timeout : float, optional
+            For one address, in [s]; an `Allowance` is asked anew for each.
+        local_address : str, optional
+            Where to connect from.
+        socket_options : iterable, optional
+            Passed on.
+
         Raises
         ------
         OriginRefused
@@ -111,7 +129,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
             else:
-                return WatchedStream(stream)
+                return _WatchedStream(stream)
         raise failure
 
     def _addresses(self, host: str, port: int) -> list[str]:

@@ -104,7 +104,13 @@ class HttpClient:
         self._wire.close()
 
     def may_sign(self, url: str) -> bool:
-        """Say whether requests to this URL's origin may carry credentials."""
+        """Say whether requests to this URL's origin may carry credentials.
+
+        Parameters
+        ----------
+        url : str
+            An http or https address.
+        """
         return self._exchange.may_sign(url)
 
     def get(self, url: str, *, accept: str, max_bytes: int = 64 << 20) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import httpx2
 
@@ -38,7 +38,13 @@ class Exchange:
         self._auth_origins = auth_origins
 
     def may_sign(self, url: str) -> bool:
-        """Say whether requests to this URL's origin may carry credentials."""
+        """Say whether requests to this URL's origin may carry credentials.
+
+        Parameters
+        ----------
+        url : str
+            An http or https address.
+        """
         return origin_of(url) in self._auth_origins
 
     @contextmanager
@@ -90,15 +96,13 @@ class Exchange:
         try:
             outgoing = next(flow)
             while True:
-                response = self._wire.send(outgoing, attempt)
-                try:
-                    outgoing = flow.send(_seen_by_auth(response, asked=request))
-                except StopIteration:
-                    return response
-                except BaseException:
-                    response.close()
-                    raise
-                response.close()
+                with ExitStack() as stack:
+                    response = stack.enter_context(closing(self._wire.send(outgoing, attempt)))
+                    try:
+                        outgoing = flow.send(_seen_by_auth(response, asked=request))
+                    except StopIteration:
+                        stack.pop_all()  # it stays open: its body is the caller's to read
+                        return response
                 checked(str(outgoing.url))
         finally:
             flow.close()

@@ -26,7 +26,13 @@ _CODES = re.compile(r"^(?:\[[^\]]*\]|_ssl\.c:\d+:)\s*|\s*\(_ssl\.c:\d+\)$")
 
 
 def why(error: Exception) -> str:
-    """Return the reason in words: without numbers of the system, and without what the server sent."""
+    """Return the reason in words: without numbers of the system, and without what the server sent.
+
+    Parameters
+    ----------
+    error : Exception
+        One of `LOST`.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, httpcore2.ProtocolError):
         text = text.partition(":")[0]  # what follows quotes the offending line
@@ -35,7 +41,15 @@ def why(error: Exception) -> str:
 
 
 def no_answer(url: str, error: Exception) -> NotReachable:
-    """Return the error that says why a URL gave no whole answer."""
+    """Return the error that says why a URL gave no whole answer.
+
+    Parameters
+    ----------
+    url : str
+        What was asked for.
+    error : Exception
+        One of `LOST`.
+    """
     if isinstance(error, httpcore2.ProxyError):
         return NotReachable(f"The proxy gave no way to {shown(url)}: {why(error)}.", hint="Check HTTPS_PROXY.")
     return NotReachable(f"No whole answer from {shown(url)}: {why(error)}.")

@@ -20,6 +20,11 @@ _OURS: ContextVar[bool] = ContextVar("a request of ours is on the wire", default
 def shown(url: str) -> str:
     """Return `url` fit for a message: no query, no user name, no patient id or sealed token in its path.
 
+    Parameters
+    ----------
+    url : str
+        Any text; what is no URL is cut at its first `?`.
+
     Returns
     -------
     str

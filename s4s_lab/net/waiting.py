@@ -150,12 +150,26 @@ def pause_before_repeating(trouble: Trouble, asked: float | None, *, earlier: in
 
 
 def not_before(seconds: float) -> datetime:
-    """Return the moment that lies `seconds` [s] ahead on this machine's clock, aware, UTC."""
+    """Return the moment that lies `seconds` [s] ahead on this machine's clock, aware, UTC.
+
+    Parameters
+    ----------
+    seconds : float
+        How long from now, in [s].
+    """
     return datetime.now(UTC) + timedelta(seconds=min(seconds, _LONGEST_S))
 
 
 def reason_to_wait(trouble: Trouble, asked: float | None) -> str:
-    """Say in words why to wait, for a trouble and what `Retry-After` said, in [s]."""
+    """Say in words why to wait, for a trouble and what `Retry-After` said, in [s].
+
+    Parameters
+    ----------
+    trouble : int, "lost" or "slow"
+        What went wrong.
+    asked : float or None
+        What `Retry-After` said, in [s].
+    """
     if not isinstance(trouble, int):
         return "the connection broke off" if trouble == "lost" else "the answer took too long"
     if asked is not None:

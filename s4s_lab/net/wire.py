@@ -46,6 +46,11 @@ def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for `url`: HTTPS_PROXY or ALL_PROXY, unless NO_PROXY excepts it.
 
     Plain http goes to this machine only, and this machine is never reached through a proxy.
+
+    Parameters
+    ----------
+    url : str
+        An http or https address.
     """
     parts = urlsplit(url)
     if is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):
