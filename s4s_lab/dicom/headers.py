@@ -28,6 +28,7 @@ from s4s_lab.values.uids import is_uid
 
 _MAX_VALUE: Final = 4096
 _SHOWN: Final = 40
+_US_BYTES: Final = 2
 _DATE = re.compile(r"(\d{4})(\.?)(\d{2})\2(\d{2})", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,12}", re.ASCII)
@@ -145,7 +146,7 @@ class _Reading:
             raw = b""
         if not raw:
             return [] if attribute.is_list else None
-        if attribute.tag in _BINARY_TAGS and len(raw) in (2, 4):
+        if attribute.tag in _BINARY_TAGS and len(raw) == _US_BYTES:
             return int.from_bytes(raw, "little" if self.elements.little else "big")
         text = self._text(attribute, raw).strip("\0 ")
         if not attribute.is_list:

@@ -1,0 +1,81 @@
+"""Orthanc as the image archive: every study comes back byte for byte as it was handed over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
+from s4s_lab.errors import NotRetrievable
+from s4s_lab.net import HttpClient
+from tests.conftest import missing
+from tests.peers.orthanc import PLUGIN, Orthanc, running_orthanc
+
+FOLDERS = ("pydicom-dicomdirtests", "highdicom", "dcmjs/examples", "pynetdicom", "s4s-sample-patients")
+Held = dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def orthanc(require: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    program = require("Orthanc")
+    if not PLUGIN.is_file():
+        missing(f"needs Orthanc's DICOMweb plugin at {PLUGIN}")
+    with running_orthanc(program, tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def held(orthanc: Orthanc, test_data: Path) -> Held:
+    """What Orthanc took: SHA-256 of every file by study and instance UID, as pydicom reads them."""
+    found: Held = {}
+    for path in sorted(path for folder in FOLDERS for path in (test_data / "dicom" / folder).rglob("*")):
+        if path.is_file() and orthanc.store(data := path.read_bytes()):
+            data_set = pydicom.dcmread(path, stop_before_pixels=True)
+            study = found.setdefault(str(data_set.StudyInstanceUID), {})
+            study[str(data_set.SOPInstanceUID)] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def test_every_study_is_complete_and_every_file_byte_for_byte_its_source(
+    orthanc: Orthanc, held: Held, tmp_path: Path
+) -> None:
+    cache = DicomCache(tmp_path / "dicom")
+    with HttpClient() as client:
+        for study_uid, files in held.items():
+            request = StudyRequest(
+                orthanc.wado_base, study_uid, len(files), "https://ehr.example/fhir", "98890234", None
+            )
+            retrieval = retrieve_study(client, cache, request)
+            assert (retrieval.state, retrieval.instances, retrieval.issues) == ("complete", len(files), ()), study_uid
+    cached: Held = {}
+    for row in cache.instances().to_pylist():
+        digest = hashlib.sha256((tmp_path / row["path"]).read_bytes()).hexdigest()
+        cached.setdefault(row["study_uid"], {})[row["instance_uid"]] = digest
+    assert cached == held
+    assert sum(map(len, held.values())) > 50
+
+
+def test_the_count_of_orthancs_own_catalogue_agrees(orthanc: Orthanc, held: Held, tmp_path: Path) -> None:
+    status, studies = orthanc.ask("/dicom-web/studies?includefield=00201208")
+    assert status == 200
+    counts = {study["0020000D"]["Value"][0]: study["00201208"]["Value"][0] for study in studies}
+    assert counts == {study_uid: len(files) for study_uid, files in held.items()}
+
+
+def test_a_study_that_orthanc_does_not_have_is_not_retrievable(orthanc: Orthanc, tmp_path: Path) -> None:
+    request = StudyRequest(orthanc.wado_base, "1.2.3.4.5", None, "https://ehr.example/fhir", "98890234", None)
+    with HttpClient() as client, pytest.raises(NotRetrievable):
+        retrieve_study(client, DicomCache(tmp_path / "dicom"), request)
+
+
+def test_fetching_again_brings_nothing_new(orthanc: Orthanc, held: Held, tmp_path: Path) -> None:
+    cache = DicomCache(tmp_path / "dicom")
+    study_uid, files = max(held.items(), key=lambda study: len(study[1]))
+    request = StudyRequest(orthanc.wado_base, study_uid, len(files), "https://ehr.example/fhir", "98890234", None)
+    with HttpClient() as client:
+        first, second = (retrieve_study(client, cache, request) for _ in range(2))
+    assert (first.new, second.new, second.state) == (len(files), 0, "complete")
