@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from s4s_lab import __version__
 from s4s_lab.cli import connect, demo, export, fetch, pull, sandbox, status, tables, tabulate
 
 app = typer.Typer(
@@ -22,13 +22,13 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"s4s {__version__}")
+        typer.echo(f"s4s {version('s4s-lab')}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Hold the options that come before a command."""
 

@@ -40,20 +40,25 @@ def run(
     if json_output and out == "-":
         raise UsageError("--json and a table cannot both go to stdout.", hint="Give --out FILE.")
     tables = tabulate_many(files, names)
-    written = {}
-    for name, table in tables.items():
-        if out == "-":
+    if out == "-":
+        for table in tables.values():
             write_table(table, sys.stdout.buffer, "csv")
-            continue
-        target = Path(out) / f"{name}.parquet" if _is_folder(out) else Path(out)
-        _save(table, target)
-        written[name] = {"rows": table.num_rows, "path": str(target)}
-    if json_output:
-        emit(written)
-    elif written:
-        show("Written", ["view", "rows", "path"], [[name, w["rows"], w["path"]] for name, w in written.items()])
+    else:
+        _write(tables, out, json_output=json_output)
     for name, table in tables.items():
         _note_issues(name, table)
+
+
+def _write(tables: dict[str, pa.Table], out: str, *, json_output: bool) -> None:
+    paths = {name: Path(out) / f"{name}.parquet" if _is_folder(out) else Path(out) for name in tables}
+    for name, table in tables.items():
+        _save(table, paths[name])
+    if json_output:
+        emit({name: {"rows": table.num_rows, "path": str(paths[name])} for name, table in tables.items()})
+    else:
+        show(
+            "Written", ["view", "rows", "path"], [[name, table.num_rows, paths[name]] for name, table in tables.items()]
+        )
 
 
 def _is_folder(out: str) -> bool:

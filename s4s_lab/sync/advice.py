@@ -43,10 +43,6 @@ class Advice:
         return self.filter in ("ignored", "empty", "broken") or self.next_broad is None or self.next_broad <= now
 
 
-def _whole_days(interval: timedelta) -> timedelta:
-    return timedelta(days=round(interval / timedelta(days=1)))
-
-
 def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice:
     """Read the advice for one resource type out of a connection's ledger rows.
 
@@ -59,15 +55,23 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice
     """
     mine = sorted((row for row in rows if row["resource_type"] == resource_type), key=lambda row: row["started_at"])
     done = [row for row in mine if row["outcome"] == "done"]
-    if not mine:
-        return Advice()
-    broad = next((row for row in reversed(done) if row["mode"] in ("first", "broad") and row["next_broad"]), None)
-    last = done[-1] if done else None
+    waits = mine[-1]["not_before"] if mine and mine[-1]["outcome"] == "waiting" else None
+    if not done:
+        return Advice(not_before=waits)
+    next_broad, interval = _broad_date(done)
     return Advice(
-        last_mode=last["mode"] if last else None,
-        filter=last["filter"] if last else "unknown",
-        next_broad=broad["next_broad"] if broad else None,
-        interval=_whole_days(broad["next_broad"] - broad["started_at"]) if broad else None,
-        overlap=max(OVERLAP, timedelta(seconds=max((row["overlap_s"] or 0 for row in done), default=0))),
-        not_before=mine[-1]["not_before"] if mine[-1]["outcome"] == "waiting" else None,
+        last_mode=done[-1]["mode"],
+        filter=done[-1]["filter"],
+        next_broad=next_broad,
+        interval=interval,
+        overlap=timedelta(seconds=max(OVERLAP / timedelta(seconds=1), *(row["overlap_s"] for row in done))),
+        not_before=waits,
     )
+
+
+def _broad_date(done: list[Mapping[str, Any]]) -> tuple[datetime | None, timedelta | None]:
+    """Return when the last broad pull said that the next is due, and how many days after it that was."""
+    for row in reversed(done):
+        if row["mode"] in ("first", "broad") and row["next_broad"]:
+            return row["next_broad"], timedelta(days=round((row["next_broad"] - row["started_at"]) / timedelta(days=1)))
+    return None, None

@@ -102,23 +102,28 @@ def _ask(wanted: str, source: Source, advice: Advice, last_check: datetime | Non
         return Asked("first", "unknown", None)
     if wanted in ("first", "broad") or (wanted == "auto" and advice.broad_is_due(utc_now())):
         return Asked("broad", advice.filter, last_check)
-    behaviour = advice.filter
-    if known and advice.last_mode in ("first", "broad"):
-        behaviour = filter_behaviour(source)
+    behaviour = filter_behaviour(source) if known and advice.last_mode in ("first", "broad") else advice.filter
     if behaviour == "empty":
-        source.tally.warn("the server's _lastUpdated hides everything: pulled broad instead")
-        return Asked("broad", behaviour, last_check)
+        return _broad_instead(source, "the server's _lastUpdated hides everything", behaviour, last_check)
+    return _ask_update(source, advice, last_check, behaviour)
+
+
+def _ask_update(source: Source, advice: Advice, last_check: datetime, behaviour: Filter) -> Asked:
+    """Ask for an update, and see from the answer whether the server can be asked so."""
     listing, seen = updates(source, last_check, advice.overlap)
     if listing is None:
-        source.tally.warn("the server takes no _lastUpdated: pulled broad instead")
-        return Asked("broad", seen, last_check)
+        return _broad_instead(source, "the server takes no _lastUpdated", seen, last_check)
     if listing.seen.present is not None and last_check > listing.seen.present + advice.overlap:
-        source.tally.warn("lastCheck lay ahead of the server's clock and was dropped: pulled broad instead")
-        return Asked("broad", behaviour, None)
-    if seen == "ignored" or behaviour == "ignored":
+        return _broad_instead(source, "lastCheck lay ahead of the server's clock and was dropped", behaviour, None)
+    if "ignored" in (seen, behaviour):
         source.tally.warn("the server ignores _lastUpdated: every pull brings the whole record")
         return Asked("update", "ignored", last_check, listing)
     return Asked("update", behaviour, last_check, listing)
+
+
+def _broad_instead(source: Source, why: str, behaviour: Filter, last_check: datetime | None) -> Asked:
+    source.tally.warn(f"{why}: pulled broad instead")
+    return Asked("broad", behaviour, last_check)
 
 
 def fingerprint(link: Connection, item: PlanItem) -> str:
