@@ -14,6 +14,8 @@ from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
 
 QUARANTINE: Final = "quarantine"
 _BATCH: Final = 64
+# Waiting for the disk in parallel is two to three times as fast: one flush of the disk serves several files.
+_SYNC_THREADS: Final = 4
 _MAX_ISSUES: Final = 50
 
 
@@ -21,8 +23,8 @@ class Deposit:
     """Takes the parts of one study (a `PartSink`) and files each as soon as it is whole.
 
     A file stays where it is when its instance is there already with the same bytes; with other bytes the newcomer goes
-    to quarantine. Rows enter the index only after their files are on disk for good; that is waited for on another
-    thread while the next parts come.
+    to quarantine. Rows enter the index only after their files are on disk for good; that is waited for on other
+    threads while the next parts come.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ class Deposit:
     study : StudyKey
         The study that was asked for; a part of another study goes to quarantine.
     executor : ThreadPoolExecutor
-        With one thread.
+        Where waiting for the disk happens.
     """
 
     def __init__(self, root: Path, index: Index, study: StudyKey, executor: ThreadPoolExecutor) -> None:
@@ -47,7 +49,8 @@ class Deposit:
         self._declared: str | None = None
         self._rows: list[dict[str, Any]] = []
         self._set_aside: list[SetAside] = []
-        self._syncing: Future[None] | None = None
+        self._syncs: list[Future[None]] = []
+        self._committing: Future[None] | None = None
         self._issues: list[str] = []
         self._more_issues = 0
         self.seen: set[str] = set()
@@ -97,7 +100,7 @@ class Deposit:
         else:
             self._keep(file, header)
         self._open = None
-        if len(self._rows) + len(self._set_aside) >= _BATCH:
+        if len(self._syncs) >= _BATCH:
             self.flush()
 
     def abandon_part(self) -> None:
@@ -107,11 +110,12 @@ class Deposit:
             self._open = None
 
     def flush(self) -> None:
-        """Begin to make the newest files last and then index them; waits for the batch before."""
+        """Begin to index the newest files, once they are on disk; waits for the batch before."""
         self._wait()
-        if self._rows or self._set_aside:
-            self._syncing = self._executor.submit(self._commit, self._rows, self._set_aside)
-            self._rows, self._set_aside = [], []
+        if self._syncs:
+            # The files' own tasks are in the queue already, so this one cannot keep them from running.
+            self._committing = self._executor.submit(self._commit, self._syncs, self._rows, self._set_aside)
+            self._syncs, self._rows, self._set_aside = [], [], []
 
     def finish(self) -> None:
         """Wait until every whole part is on disk and indexed; the open one is removed."""
@@ -123,9 +127,9 @@ class Deposit:
             self._folder.rmdir()
 
     def _wait(self) -> None:
-        if self._syncing is not None:
-            syncing, self._syncing = self._syncing, None
-            syncing.result()
+        if self._committing is not None:
+            committing, self._committing = self._committing, None
+            committing.result()
 
     def _objection(self, file: IncomingFile, header: Header) -> str | None:
         if header.refusal is not None:
@@ -150,10 +154,7 @@ class Deposit:
 
     def _keep(self, file: IncomingFile, header: Header) -> None:
         # Every name in this path is a UID that was checked.
-        place = self._folder / header.series_uid / f"{header.instance_uid}.dcm"
-        private_folder(place.parent)
-        file.path.replace(place)
-        path = place.relative_to(self._root).as_posix()
+        path = self._move(file, self._folder / header.series_uid / f"{header.instance_uid}.dcm")
         issues = list(header.issues)
         if self._declared is not None and self._declared != str(file.bytes):
             issues.append(f"the part's Content-Length is {self._declared[:20]!r}, {file.bytes} bytes came")
@@ -164,17 +165,23 @@ class Deposit:
 
     def _quarantine(self, file: IncomingFile, reason: str) -> None:
         self.report(f"part {self.parts} is in quarantine: {reason}")
-        place = self._root / self._study.archive / QUARANTINE / f"{file.sha256}.dcm"
-        private_folder(place.parent)
-        file.path.replace(place)
-        path = place.relative_to(self._root).as_posix()
+        path = self._move(file, self._root / self._study.archive / QUARANTINE / f"{file.sha256}.dcm")
         self._set_aside.append(SetAside(path, file.bytes, file.sha256, reason))
 
-    def _commit(self, rows: list[dict[str, Any]], set_aside: list[SetAside]) -> None:
-        files = {self._root / path for path in (*(row["path"] for row in rows), *(file.path for file in set_aside))}
-        for path in files:
-            sync_to_disk(path)
-        for folder in {path.parent for path in files} | {self._folder, self._folder.parent, self._root}:
+    def _move(self, file: IncomingFile, place: Path) -> str:
+        """Move a whole file to its place, begin to sync it, and return its path relative to the cache."""
+        private_folder(place.parent)
+        file.path.replace(place)
+        self._syncs.append(self._executor.submit(sync_to_disk, place))
+        return place.relative_to(self._root).as_posix()
+
+    def _commit(self, syncs: list[Future[None]], rows: list[dict[str, Any]], set_aside: list[SetAside]) -> None:
+        for sync in syncs:
+            sync.result()
+        folders = {(self._root / row["path"]).parent for row in rows} | {
+            (self._root / f.path).parent for f in set_aside
+        }
+        for folder in folders | {self._folder, self._folder.parent, self._root}:
             sync_to_disk(folder)
         self._index.add(self._study, rows, set_aside)
 
@@ -193,7 +200,7 @@ def deposit(root: Path, index: Index, study: StudyKey) -> Iterator[Deposit]:
     Deposit
         Hand it to a `MultipartParser`.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="s4s-sync") as executor:
+    with ThreadPoolExecutor(max_workers=_SYNC_THREADS, thread_name_prefix="s4s-sync") as executor:
         incoming = Deposit(root, index, study, executor)
         try:
             yield incoming

@@ -24,7 +24,7 @@ ASKED = {
     "patient_id_dicom": "0010,0020",
     "instance_number": "0020,0013",
 }
-# A line at the top level stands at its very beginning; values of unknown VR are shown as bytes, 31\\2e\\32.
+# A line at the top level stands at its very beginning; bytes of an unknown VR are shown in hexadecimal digits.
 LINE = re.compile(r"^\(([0-9a-f]{4},[0-9a-f]{4})\) (\w\w) (?:\[([^\]]*)\]|=(\S+)|(\S+))", re.MULTILINE)
 SAMPLE = (
     "pydicom-dicomdirtests",
