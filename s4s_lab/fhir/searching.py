@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
-from s4s_lab.errors import IncompletePull, OriginRefused, UnexpectedAnswer, UsageError
+from s4s_lab.errors import IncompletePull, OriginRefused, UnexpectedAnswer
+from s4s_lab.fhir.links import ASK_OPERATOR, absolute, below, search_url
 from s4s_lab.fhir.outcomes import is_fatal, outcome_text, refusal
 from s4s_lab.fhir.pages import Page, decode_page
 from s4s_lab.net import Answer, HttpClient, shown
@@ -16,8 +16,6 @@ FHIR_JSON = "application/fhir+json, application/json+fhir;q=0.9, application/jso
 """STU3 says `application/fhir+json`, the S4S page `application/json+fhir`, some servers know neither."""
 
 MAX_PAGES = 10_000
-_ASK_OPERATOR = "Report this to the server's operator: the links between pages must stay below its base address."
-_READABLE = ":,/"
 
 
 def search(client: HttpClient, fhir_url: str, resource_type: str, parameters: Mapping[str, str]) -> Iterator[Page]:
@@ -64,7 +62,7 @@ def search(client: HttpClient, fhir_url: str, resource_type: str, parameters: Ma
     FHIR STU3, "Search", "Paging"; S4S imaging page, "ImagingStudy", "Explanation Of Benefit".
     """
     base = base_url(fhir_url)
-    first = _search_url(base, resource_type, parameters)
+    first = search_url(base, resource_type, parameters)
     url: str | None = first
     seen: set[str] = set()
     number, restarted = 1, False
@@ -79,18 +77,13 @@ def search(client: HttpClient, fhir_url: str, resource_type: str, parameters: Ma
             continue
         page = _page(answer, base, resource_type, number)
         yield page
-        url = None if page.next_url is None else _below(base, page.next_url, number)
+        url = None if page.next_url is None else below(base, page.next_url, number)
         number += 1
-
-
-def _search_url(base: str, resource_type: str, parameters: Mapping[str, str]) -> str:
-    query = urlencode(parameters, quote_via=quote, safe=_READABLE)
-    return f"{base}/{quote(resource_type)}" + (f"?{query}" if query else "")
 
 
 def _page(answer: Answer, base: str, resource_type: str, number: int) -> Page:
     if origin_of(answer.url) != origin_of(base):
-        raise OriginRefused(f"The search was redirected to {shown(answer.url)}.", hint=_ASK_OPERATOR)
+        raise OriginRefused(f"The search was redirected to {shown(answer.url)}.", hint=ASK_OPERATOR)
     try:
         page = _whole_page(answer, resource_type, number)
     except UnexpectedAnswer as error:
@@ -98,7 +91,7 @@ def _page(answer: Answer, base: str, resource_type: str, number: int) -> Page:
             raise
         failure = IncompletePull(f"Page {number} of a search did not arrive: {error.args[0]}")
     else:
-        return replace(page, next_url=_absolute(answer.url, page.next_url))
+        return replace(page, next_url=absolute(answer.url, page.next_url))
     raise failure
 
 
@@ -110,32 +103,3 @@ def _whole_page(answer: Answer, resource_type: str, number: int) -> Page:
         if entry.mode == "outcome" and is_fatal(entry.resource):
             raise IncompletePull(f"{shown(answer.url)} reports among its results: {outcome_text(entry.resource)}")
     return page
-
-
-def _absolute(request_url: str, link: str | None) -> str | None:
-    """Resolve a link against the URL it was found at (RFC 3986, section 5); what cannot be resolved stays."""
-    try:
-        return link if link is None else urljoin(request_url, link)
-    except ValueError:
-        return link
-
-
-def _below(base: str, link: str, number: int) -> str:
-    """Return a `next` link if it stays at the base's origin and below its path.
-
-    Raises
-    ------
-    OriginRefused
-        If it does not.
-    """
-    try:
-        parts = urlsplit(link)
-        same = origin_of(link) == origin_of(base) and "@" not in parts.netloc
-    except (UsageError, ValueError):
-        raise OriginRefused(f"The next link on page {number} is no address.", hint=_ASK_OPERATOR) from None
-    path, root = unquote(parts.path).replace("\\", "/"), unquote(urlsplit(base).path)
-    # A server at the root of its host may leave the path out: https://host?_getpages=…
-    steps = {segment.partition(";")[0] for segment in path.split("/")}
-    if not same or steps & {".", ".."} or not (path.rstrip("/") == root or path.startswith(root + "/")):
-        raise OriginRefused(f"The next link on page {number} leads to {shown(link)}.", hint=_ASK_OPERATOR)
-    return link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -29,11 +30,19 @@ def checked(url: str) -> httpx2.URL:
     host = urlsplit(require_secure(url)).hostname or ""
     try:
         target = httpx2.URL(url)
+        usable = not target.userinfo and _names(target, host)
     except (httpx2.InvalidURL, ValueError):
-        target = None
-    if target is None or target.userinfo or target.host.rstrip(".") != host.rstrip("."):
+        usable = False
+    if not usable:
         raise UsageError(f"{shown(url)!r} cannot be used as an address.", hint="Give it as https://host/path.")
     return target
+
+
+def _names(target: httpx2.URL, host: str) -> bool:
+    """Say whether a parsed URL names the host that another reading of the same text found."""
+    if ":" in host:
+        return ipaddress.ip_address(target.host) == ipaddress.ip_address(host)
+    return host in (target.host, target.raw_host.decode("ascii"))
 
 
 def redirect_target(response: httpx2.Response, url: str) -> str | None:

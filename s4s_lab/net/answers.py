@@ -8,7 +8,7 @@ from datetime import datetime
 
 import httpx2
 
-from s4s_lab.errors import NotReachable, UnexpectedAnswer
+from s4s_lab.errors import NotReachable, S4SError, UnexpectedAnswer, UsageError
 from s4s_lab.net.failures import LOST, why
 from s4s_lab.net.redaction import shown
 from s4s_lab.values.instants import parse_http_date
@@ -77,9 +77,14 @@ class Stream:
         ------
         NotReachable
             If the body breaks off, or comes too slowly.
+        UsageError
+            If it was read before, or the block that opened it has ended.
         """
+        failure: S4SError
         try:
             yield from filter(None, self._read())
+        except httpx2.StreamError:
+            failure = UsageError("A stream can be read once, inside the block that opened it.")
         except LOST as error:
             failure = NotReachable(f"{shown(self.url)} broke off: {why(error)}.", hint="Fetch again.")
         else:

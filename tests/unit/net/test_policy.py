@@ -8,7 +8,9 @@ from itertools import pairwise
 import httpcore2
 import pytest
 
+from s4s_lab.errors import UsageError
 from s4s_lab.net import Limits, Patience, Wait, retry_after, shown
+from s4s_lab.net.addresses import checked
 from s4s_lab.net.allowance import Allowance, Attempt
 from s4s_lab.net.failures import no_answer, why
 from s4s_lab.net.waiting import Trouble, Waits, not_before, pause_before_repeating
@@ -171,3 +173,28 @@ def test_what_is_shown_of_a_url_tells_neither_patient_nor_token(url: str, text: 
 def test_reasons_are_words_without_what_the_server_sent(error: Exception, text: str) -> None:
     assert why(error) == text
     assert text in str(no_answer("https://ehr.example/x?y", error))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://EHR.example:8443/fhir?x=y", "ehr.example"), ("https://ehr.example./", "ehr.example."),
+        ("https://bücher.example/", "xn--bcher-kva.example"),
+        ("https://xn--bcher-kva.example/", "xn--bcher-kva.example"),
+        ("https://[2001:DB8::1]/", "2001:DB8::1"), ("http://127.0.0.1:80/", "127.0.0.1"), ("http://[::1]/", "::1"),
+    ],
+)  # fmt: skip
+def test_addresses_are_read_in_every_spelling(url: str, host: str) -> None:
+    assert checked(url).raw_host.decode() == host
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://①②⑦.0.0.1/", "https://ﬀ.example/", "https://ehr.example\\@evil.example/", "https://user@ehr.example/",
+     "https://ehr.example:port/", "https://ehr.example:99999/", "https://[ehr.example]/", "https://[::1", "https:///x",
+     "https://" + "a" * 70_000, "https://ehr.example/\x7f", "http://ehr.example/", "//ehr.example/",
+     "https://ehr .example", "https://[v1.a:b]/"],
+)  # fmt: skip
+def test_addresses_that_may_be_read_in_two_ways_are_refused(url: str) -> None:
+    with pytest.raises(UsageError):
+        checked(url)
