@@ -46,7 +46,8 @@ def _in_file(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the resources of a file: one a line when its first line is whole JSON, else the one that it is."""
     try:
         with path.open("rb") as file:
-            first = next((line for line in file if line.strip(_BLANK)), b"").removeprefix(_BOM)
+            lines = enumerate(file, start=1)
+            first = next((line for _, line in lines if line.strip(_BLANK)), b"").removeprefix(_BOM)
             if not first:
                 raise NotFhir(f"{path} is empty.")
             try:
@@ -54,7 +55,7 @@ def _in_file(path: Path) -> Iterator[Mapping[str, Any]]:
             except NotFhir:
                 value = decode(first + file.read(), str(path))
             yield _resource(value, str(path))
-            for number, line in enumerate(file, start=2):
+            for number, line in lines:
                 if line.strip():
                     place = f"{path}, line {number},"
                     yield _resource(decode(line, place), place)

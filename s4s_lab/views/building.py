@@ -33,6 +33,11 @@ _CHUNK_ROWS = 20_000
 def wado_base(address: str) -> str:
     """Return the URL below which `/studies/{uid}` lies, from an address that may already name a study.
 
+    Parameters
+    ----------
+    address : str
+        An Endpoint's address, without a query.
+
     References
     ----------
     DICOM PS3.18, section 10.4: retrieve transaction, `/studies/{study}`.
@@ -69,25 +74,28 @@ def _check_uids(array: pa.Array, name: str, issues: _Issues) -> None:
         issues.add(row, f"{name}: {shown(array[row].as_py())} is no DICOM UID")
 
 
-def _place(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
-    called = column.type or column.kind.name
-    if column.collection:
-        array, by_row = place_lists(column.kind, values, called)
-        for row, reasons in by_row.items():
-            for reason in reasons:
-                issues.add(row, f"{column.name}: {reason}")
-        empty = pc.equal(pc.list_value_length(array), 0)
-    else:
-        array, reasons_by_row = column.kind.place(values, called)
-        for row, reason in reasons_by_row.items():
+def _place_list(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
+    array, by_row = place_lists(column.kind, values, column.called)
+    for row, reasons in by_row.items():
+        for reason in reasons:
             issues.add(row, f"{column.name}: {reason}")
-        if UID_TAG in column.tags:
-            array = _bare_uids(array)
-            _check_uids(array, column.name, issues)
-        if WADO_BASE_TAG in column.tags:
-            array = _wado_bases(array)
-        empty = pc.is_null(array)
+    return array
+
+
+def _place_single(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
+    array, reasons = column.kind.place(values, column.called)
+    for row, reason in reasons.items():
+        issues.add(row, f"{column.name}: {reason}")
+    if UID_TAG in column.tags:
+        array = _bare_uids(array)
+        _check_uids(array, column.name, issues)
+    return _wado_bases(array) if WADO_BASE_TAG in column.tags else array
+
+
+def _place(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
+    array = (_place_list if column.collection else _place_single)(column, values, issues)
     if WHEN_EMPTY_TAG in column.tags:
+        empty = pc.equal(pc.list_value_length(array), 0) if column.collection else pc.is_null(array)
         for row in pc.indices_nonzero(empty).to_pylist():
             issues.add(row, column.tags[WHEN_EMPTY_TAG])
     return array
@@ -115,7 +123,19 @@ class TableBuilder:
         self.examples: list[str] = []
 
     def take(self, resource: Mapping[str, Any], scope: Scope, version: FhirVersion, head: Head) -> None:
-        """Add the rows of one resource, read as of the given FHIR version."""
+        """Add the rows of one resource.
+
+        Parameters
+        ----------
+        resource : Mapping
+            The decoded resource.
+        scope : Scope
+            Its key, and what its references are followed by.
+        version : str
+            The FHIR version it is read as.
+        head : tuple
+            The cells its rows start with.
+        """
         rows = self.makers[version](resource, scope)
         if not rows:
             return

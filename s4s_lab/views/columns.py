@@ -135,5 +135,11 @@ def _shapes(plan: ViewDefinition) -> list[tuple[str, pa.DataType, bool, str]]:
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
-    """Return the Arrow schema of columns."""
+    """Return the Arrow schema of columns.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        In order.
+    """
     return pa.schema([column.field() for column in columns])

@@ -24,7 +24,7 @@ _SELECT_ELEMENTS = {"column", "select", "unionAll", *_ITERATIONS} | _COMMON
 _COLUMN_ELEMENTS = {"name", "path", "type", "collection", "description", "tag"} | _COMMON
 _MAX_DEPTH = 50
 _MOMENTS = {"valueDate", "valueDateTime", "valueInstant", "valueTime"}
-_NUMBERS = {"valueInteger", "valuePositiveInt", "valueUnsignedInt", "valueInteger64"}
+_NUMBERS = {"valueDecimal", "valueInteger", "valuePositiveInt", "valueUnsignedInt", "valueInteger64"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class ColumnDefinition:
     description: str
     tags: Mapping[str, str]
     kind: Kind
+
+    @property
+    def called(self) -> str:
+        """What a fitting value is called in messages."""
+        return self.type or self.kind.name
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,14 @@ def _path(text: Any, element: str) -> Path:
         raise ViewError(f"{element}: {error}") from None
 
 
+def _fits(key: str, value: Any) -> bool:
+    if key == "valueBoolean":
+        return isinstance(value, bool)
+    if key in _NUMBERS:
+        return isinstance(value, int | Decimal | float) and not isinstance(value, bool)
+    return isinstance(value, str)
+
+
 def _constant(element: str, constant: Mapping[str, Any]) -> tuple[str, Any]:
     name = _text(constant, "name", element)
     if _NAME.fullmatch(name) is None or name == "rowIndex":
@@ -142,15 +155,19 @@ def _constant(element: str, constant: Mapping[str, Any]) -> tuple[str, Any]:
     if len(values) != 1:
         raise ViewError(f"{element[:-1]} {name!r} must have exactly one value[x], not {len(values)}.")
     key, value = values[0], constant[values[0]]
-    if key == "valueBoolean":
-        fits = isinstance(value, bool)
-    elif key in _NUMBERS or key == "valueDecimal":
-        fits = isinstance(value, int | Decimal | float) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, str)
-    if not fits:
+    if not _fits(key, value):
         raise ViewError(f"{element}{key} has a value of the wrong type.")
     return name, Moment(value) if key in _MOMENTS else value
+
+
+def _constants(view: Mapping[str, Any]) -> dict[str, Any]:
+    constants: dict[str, Any] = {}
+    for element, constant in _objects(view, "constant", ""):
+        name, value = _constant(element, constant)
+        if name in constants:
+            raise ViewError(f"{element}name {name!r} occurs twice.")
+        constants[name] = value
+    return constants
 
 
 def _column(element: str, column: Mapping[str, Any]) -> ColumnDefinition:
@@ -216,6 +233,11 @@ def _unique(columns: tuple[ColumnDefinition, ...]) -> None:
         seen.add(column.name)
 
 
+def _versions(view: Mapping[str, Any]) -> tuple[str, ...]:
+    said = view.get("fhirVersion") or []
+    return tuple(str(one) for one in (said if isinstance(said, list) else [said]))
+
+
 def read_definition(view: Mapping[str, Any]) -> ViewDefinition:
     """Check a ViewDefinition and parse its paths.
 
@@ -232,20 +254,12 @@ def read_definition(view: Mapping[str, Any]) -> ViewDefinition:
     if "resourceType" in view and not str(view["resourceType"]).endswith("ViewDefinition"):
         raise ViewError(f"resourceType is {view['resourceType']!r}, not ViewDefinition.")
     resource = _text(view, "resource", "")
-    constants: dict[str, Any] = {}
-    for element, constant in _objects(view, "constant", ""):
-        name, value = _constant(element, constant)
-        if name in constants:
-            raise ViewError(f"{element}name {name!r} occurs twice.")
-        constants[name] = value
-    versions = view.get("fhirVersion") or []
-    where = [_path(one.get("path"), f"{element}path") for element, one in _objects(view, "where", "")]
     definition = ViewDefinition(
         name=_text(view, "name", "") if "name" in view else None,
         resource=resource,
-        fhir_versions=tuple(str(one) for one in (versions if isinstance(versions, list) else [versions])),
-        constants=constants,
-        where=tuple(where),
+        fhir_versions=_versions(view),
+        constants=_constants(view),
+        where=tuple(_path(one.get("path"), f"{element}path") for element, one in _objects(view, "where", "")),
         selects=tuple(_select(element, select) for element, select in _objects(view, "select", "")),
     )
     columns = definition.all_columns()

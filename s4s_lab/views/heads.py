@@ -45,12 +45,24 @@ def _column(name: str, fhir_type: str, kind: Kind, path: str, meaning: str) -> C
 
 
 def patient_path(resource_type: str) -> str:
-    """Return the path from a resource to the patient's id."""
+    """Return the path from a resource to the patient's id.
+
+    Parameters
+    ----------
+    resource_type : str
+        The FHIR resource type.
+    """
     return "id" if resource_type == "Patient" else _PATIENT
 
 
 def head_columns(resource_type: str) -> tuple[Column, ...]:
-    """Return the columns that the tables of a resource type start with."""
+    """Return the columns that the tables of a resource type start with.
+
+    Parameters
+    ----------
+    resource_type : str
+        The FHIR resource type.
+    """
     return (
         _column("source", "url", TEXT, "", "FHIR server the row came from; null for files"),
         _column("participant_id", "string", TEXT, "", "the study's own pseudonym for the participant"),

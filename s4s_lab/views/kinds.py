@@ -294,6 +294,12 @@ def _offsets(counts: Sequence[int]) -> pa.Array:
 
 
 def list_column(values: Sequence[list[str]]) -> pa.Array:
-    """Return lists of text as an Arrow array."""
+    """Return lists of text as an Arrow array.
+
+    Parameters
+    ----------
+    values : sequence of list of str
+        One list a row.
+    """
     array, _ = place_lists(TEXT, values, "string")
     return array

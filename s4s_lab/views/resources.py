@@ -17,6 +17,7 @@ STUDY_UID = (
     "(uid | identifier.where(system = 'urn:dicom:uid').value"
     " | identifier.where(system = 'urn:ietf:rfc:3986').value.where(startsWith('urn:oid:'))).first()"
 )
+_MAJOR: dict[str, FhirVersion] = {"3.": "stu3", "4.": "r4"}
 _NO_SCOPE = Scope(None, {})
 _study_uid = compile_expression(parse(STUDY_UID), Compilation())
 _Sign = Callable[[Any], bool]
@@ -109,6 +110,10 @@ _SIGNS: dict[str, dict[FhirVersion, dict[str, _Sign]]] = {
 }  # fmt: skip
 
 
+def _count(resource: Mapping[str, Any], signs: Mapping[str, _Sign]) -> int:
+    return sum(name in resource and looks(resource[name]) for name, looks in signs.items())
+
+
 def fhir_version_of(resource: Mapping[str, Any]) -> FhirVersion | None:
     """Tell the FHIR version of a resource by its own shape.
 
@@ -123,17 +128,13 @@ def fhir_version_of(resource: Mapping[str, Any]) -> FhirVersion | None:
         `stu3` or `r4`, whichever has more of its own elements there; None when the shape does not tell. DSTU2 resources
         look like STU3 as far as they share its elements.
     """
-    if resource.get("resourceType") == "CapabilityStatement":
-        said = str(resource.get("fhirVersion"))
-        return "stu3" if said.startswith("3.") else "r4" if said.startswith("4.") else None
-    signs = _SIGNS.get(str(resource.get("resourceType")))
-    if signs is None:
+    resource_type = str(resource.get("resourceType"))
+    if resource_type == "CapabilityStatement":
+        return _MAJOR.get(str(resource.get("fhirVersion"))[:2])
+    if resource_type not in _SIGNS:
         return None
-    stu3, r4 = (
-        sum(name in resource and looks(resource[name]) for name, looks in signs[version].items())
-        for version in FHIR_VERSIONS
-    )
-    return "stu3" if stu3 > r4 else "r4" if r4 > stu3 else None
+    stu3, r4 = (_count(resource, _SIGNS[resource_type][version]) for version in FHIR_VERSIONS)
+    return None if stu3 == r4 else "stu3" if stu3 > r4 else "r4"
 
 
 def resource_key(resource: Mapping[str, Any]) -> str:

@@ -150,6 +150,15 @@ def _counts(select: Select) -> bool:
     return any(mentions(path.expression, "rowIndex") for path in paths) or any(_counts(one) for one in inner)
 
 
+def _repeated(elements: Callable[[Any, Scope], list[Any]], body: RowMaker, *, counting: bool) -> RowMaker:
+    """Make the rows of every element; a scope for each is worth its price only where `%rowIndex` is asked for."""
+    if not counting:
+        return lambda node, scope: [row for one in elements(node, scope) for row in body(one, scope)]
+    return lambda node, scope: [
+        row for index, one in enumerate(elements(node, scope)) for row in body(one, scope.at(index))
+    ]
+
+
 def _select(select: Select, how: Compilation) -> RowMaker:
     parts = [_select(inner, how) for inner in select.selects]
     if select.union:
@@ -157,12 +166,7 @@ def _select(select: Select, how: Compilation) -> RowMaker:
     body = _product([_cell(column, how) for column in select.columns], parts)
     if select.iteration is None:
         return body
-    elements = _elements(select, how)
-    if not _counts(select):
-        return lambda node, scope: [row for one in elements(node, scope) for row in body(one, scope)]
-    return lambda node, scope: [
-        row for index, one in enumerate(elements(node, scope)) for row in body(one, scope.at(index))
-    ]
+    return _repeated(_elements(select, how), body, counting=_counts(select))
 
 
 def _wanted(where: Sequence[Path], how: Compilation) -> Callable[[Any, Scope], bool]:

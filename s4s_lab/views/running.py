@@ -14,7 +14,7 @@ import pyarrow as pa
 from s4s_lab.errors import NotFhir, ParseIssues, UsageError
 from s4s_lab.views.building import TableBuilder
 from s4s_lab.views.fhirpath import Scope
-from s4s_lab.views.heads import HeadMaker, Provenance, compile_head
+from s4s_lab.views.heads import Provenance, compile_head
 from s4s_lab.views.loading import View
 from s4s_lab.views.resources import FhirVersion, fhir_version_of, resource_key
 
@@ -84,6 +84,13 @@ def _builders(views: Sequence[View]) -> dict[str, list[TableBuilder]]:
     return by_type
 
 
+def _decoded(raw: bytes | str | Mapping[str, Any], position: int) -> tuple[Mapping[str, Any], str]:
+    """Return a resource and its type; an empty one for JSON that is none."""
+    resource = decode(raw, f"Resource {position}") if isinstance(raw, bytes | str) else raw
+    resource_type = resource.get("resourceType") if isinstance(resource, Mapping) else None
+    return (resource, resource_type) if isinstance(resource_type, str) else ({}, "")
+
+
 def run_views(views: Sequence[View], subjects: Iterable[Subject]) -> dict[str, pa.Table]:
     """Run views over resources.
 
@@ -117,23 +124,19 @@ def run_views(views: Sequence[View], subjects: Iterable[Subject]) -> dict[str, p
         When a view that is not the catalogue's met values that fit no cell: its table has no column to say so.
     """
     by_type = _builders(views)
-    heads: dict[str, HeadMaker] = {resource_type: compile_head(resource_type) for resource_type in by_type}
+    heads = {resource_type: compile_head(resource_type) for resource_type in by_type}
     for position, subject in enumerate(subjects):
-        raw = subject.raw
-        resource = decode(raw, f"Resource {position}") if isinstance(raw, bytes | str) else raw
-        resource_type = resource.get("resourceType") if isinstance(resource, Mapping) else None
-        takers = by_type.get(resource_type) if isinstance(resource_type, str) else None
-        if not takers:
+        resource, resource_type = _decoded(subject.raw, position)
+        if resource_type not in by_type:
             continue
         provenance = subject.provenance
         scope = Scope(resource_key(resource), subject.full_urls)
-        head = heads[str(resource_type)](resource, provenance, scope)
+        head = heads[resource_type](resource, provenance, scope)
         version = provenance.fhir_version or fhir_version_of(resource) or _DEFAULT_VERSION
-        for builder in takers:
+        for builder in by_type[resource_type]:
             builder.take(resource, scope, version, head)
-    builders = [builder for many in by_type.values() for builder in many]
-    tables = {builder.view.name: builder.table() for builder in builders}
-    for builder in builders:
-        if (untold := builder.untold()) is not None:
-            warnings.warn(ParseIssues(untold), stacklevel=2)
-    return {view.name: tables[view.name] for view in views}
+    builders = {builder.view.name: builder for many in by_type.values() for builder in many}
+    tables = {view.name: builders[view.name].table() for view in views}
+    for untold in filter(None, (builder.untold() for builder in builders.values())):
+        warnings.warn(ParseIssues(untold), stacklevel=2)
+    return tables

@@ -150,7 +150,7 @@ def test_a_folder_and_a_thing_that_is_no_source_are_wrong_usage(tmp_path: Path) 
         (b'{"resourceType": 5}', "resourceType is missing"),
         (b'{"resourceType": "ImagingStudy"', "is no JSON"),
         (b'{"resourceType": "ImagingStudy"}\n{"resourceType": ', r"line 2, is no JSON"),
-        (b'{"resourceType": "ImagingStudy"}\n[1]', r"line 2, holds no FHIR resource"),
+        (b'\n{"resourceType": "ImagingStudy"}\n\n[1]', r"line 4, holds no FHIR resource"),
         (b"\xff\xfe{\x00}\x00", "is no JSON"),
         (b'{"resourceType": "ImagingStudy", "id": "\xff"}', "is no JSON"),
         (b'{"resourceType": "ImagingStudy", "series": ' + b"[" * 100_000, "is no JSON"),

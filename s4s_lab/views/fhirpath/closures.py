@@ -54,7 +54,13 @@ class Scope:
     row_index: int = 0
 
     def at(self, row_index: int) -> Scope:
-        """Return the same scope at another position."""
+        """Return the same scope at another position.
+
+        Parameters
+        ----------
+        row_index : int
+            The position, from 0.
+        """
         return Scope(self.resource_key, self.full_urls, row_index)
 
 
@@ -210,7 +216,13 @@ def _of_type(call: Call, how: Compilation) -> Evaluator:
 
 
 def fhir_type_of(expression: Expression) -> str | None:
-    """Tell the FHIR type of an expression where its text says it: by `ofType`, kept by `first`, `where` and indexes."""
+    """Tell the FHIR type of an expression where its text says it: by `ofType`, kept by `first`, `where` and indexes.
+
+    Parameters
+    ----------
+    expression : Expression
+        What `parse` gave.
+    """
     match expression:
         case Call(_, "ofType", _):
             return _type_name(expression)

@@ -92,6 +92,11 @@ def _span(text: str) -> tuple[datetime, datetime] | None:
 def order(left: str, right: str) -> int | None:
     """Compare two moments: -1, 0 or 1; None when their precision leaves it open, or one is no moment.
 
+    Parameters
+    ----------
+    left, right : str
+        FHIR dates, dateTimes, instants or times; a missing offset counts as UTC.
+
     References
     ----------
     FHIRPath N1, "Date/Time Equality" and "Comparison": an uncertain comparison is empty.
@@ -107,6 +112,12 @@ def order(left: str, right: str) -> int | None:
 
 
 def is_moment(text: str) -> bool:
-    """Say whether `text` has the form of a date of full precision, with or without a time."""
+    """Say whether a text has the form of a date of full precision, with or without a time.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    """
     match = _DATE_TIME.fullmatch(text)
     return match is not None and match["day"] is not None

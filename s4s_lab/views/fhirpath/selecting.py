@@ -28,7 +28,13 @@ def _append(found: list[Any], value: Any) -> None:
 
 
 def misplaced(item: Any) -> Unplaced:
-    """Say that an object was due where `item` stands; what was said before about it stays."""
+    """Say that an object was due where something else stands; what was said before about it stays.
+
+    Parameters
+    ----------
+    item : object
+        What stands there.
+    """
     return item if isinstance(item, Unplaced) else Unplaced(f"{shown(item)} is no object")
 
 
@@ -92,22 +98,30 @@ def chosen(items: list[Any], name: str, type_name: str, *, tolerant: bool) -> li
     return found
 
 
+def _is_text_type(type_name: str) -> bool:
+    return type_name[0].islower() and type_name not in _INTEGERS | {"boolean", "decimal"}
+
+
 def _has_type(value: Any, type_name: str) -> bool:
-    match value:
-        case bool():
-            return type_name == "boolean"
-        case int():
-            return type_name in _INTEGERS or type_name == "decimal"
-        case float() | Decimal():
-            return type_name == "decimal"
-        case str():
-            return type_name[0].islower() and type_name not in _INTEGERS | {"boolean", "decimal"}
-        case dict():
-            return bool(value.get("resourceType", type_name) == type_name) and type_name[0].isupper()
-        case _:
-            return False
+    if isinstance(value, str):
+        return _is_text_type(type_name)
+    if isinstance(value, dict):
+        return bool(value.get("resourceType", type_name) == type_name) and type_name[0].isupper()
+    if isinstance(value, bool):
+        return type_name == "boolean"
+    if type_name in _INTEGERS:
+        return isinstance(value, int)
+    return type_name == "decimal" and isinstance(value, int | float | Decimal)
 
 
 def of_type(items: list[Any], type_name: str) -> list[Any]:
-    """Return the items that can be of a type, as far as JSON tells: resources by `resourceType`, primitives by kind."""
+    """Return the items that can be of a type, as far as JSON tells: resources by `resourceType`, primitives by kind.
+
+    Parameters
+    ----------
+    items : list
+        JSON values.
+    type_name : str
+        A FHIR type, such as `Quantity` or `string`.
+    """
     return [item for item in items if isinstance(item, Unplaced) or _has_type(item, type_name)]

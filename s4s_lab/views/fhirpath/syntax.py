@@ -71,7 +71,13 @@ Expression = This | Literal | Variable | Member | Index | Call | Negation | Oper
 
 
 def parts(expression: Expression) -> tuple[Expression, ...]:
-    """Return the expressions that `expression` is directly made of."""
+    """Return the expressions that `expression` is directly made of.
+
+    Parameters
+    ----------
+    expression : Expression
+        Any tree.
+    """
     match expression:
         case Member(base, _):
             return (base,)
@@ -88,7 +94,13 @@ def parts(expression: Expression) -> tuple[Expression, ...]:
 
 
 def depth(expression: Expression) -> int:
-    """Return how deep the tree is, without recursion: a tree from outside may be deeper than the stack."""
+    """Return how deep a tree is, without recursion: a tree from outside may be deeper than the stack.
+
+    Parameters
+    ----------
+    expression : Expression
+        Any tree; a leaf is 1 deep.
+    """
     level, deep = [expression], 0
     while level:
         level = [part for one in level for part in parts(one)]
@@ -97,12 +109,26 @@ def depth(expression: Expression) -> int:
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """Yield `expression` and everything inside it."""
+    """Yield `expression` and everything inside it.
+
+    Parameters
+    ----------
+    expression : Expression
+        A tree that `parse` gave.
+    """
     yield expression
     for part in parts(expression):
         yield from walk(part)
 
 
 def mentions(expression: Expression, variable: str) -> bool:
-    """Say whether `%variable` occurs in the expression."""
+    """Say whether a variable occurs in an expression.
+
+    Parameters
+    ----------
+    expression : Expression
+        A tree that `parse` gave.
+    variable : str
+        Its name without `%`.
+    """
     return any(isinstance(part, Variable) and part.name == variable for part in walk(expression))

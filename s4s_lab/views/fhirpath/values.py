@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Context, Decimal
 from typing import Any
 
@@ -15,6 +16,13 @@ _SCALE = Decimal(1).scaleb(-18)
 
 def single(items: list[Any], what: str) -> Any:
     """Return the only item, or None when there is none.
+
+    Parameters
+    ----------
+    items : list
+        A collection.
+    what : str
+        Who needs one value, for the message.
 
     Raises
     ------
@@ -31,7 +39,13 @@ def single(items: list[Any], what: str) -> Any:
 
 
 def number(value: Any) -> int | Decimal | None:
-    """Return a JSON number as an exact, finite one; None for anything else."""
+    """Return a JSON number as an exact, finite one; None for anything else.
+
+    Parameters
+    ----------
+    value : object
+        Any JSON value; a float counts as the shortest decimal that names it.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -41,20 +55,41 @@ def number(value: Any) -> int | Decimal | None:
 
 
 def truth(items: list[Any], what: str) -> bool | None:
-    """Read a collection as a condition: a single value that is no boolean counts as true, nothing as unknown."""
+    """Read a collection as a condition: a single value that is no boolean counts as true, nothing as unknown.
+
+    Parameters
+    ----------
+    items : list
+        A collection.
+    what : str
+        Who needs the condition, for the message.
+
+    Raises
+    ------
+    ViewError
+        If there are several values.
+    """
     value = single(items, what)
     return value if value is None or value.__class__ is bool else True
 
 
+def _known_moments(left: str, right: str) -> bool:
+    return isinstance(left, Moment) or isinstance(right, Moment)
+
+
+def _same_text(left: str, right: str) -> bool | None:
+    if str(left) == str(right):
+        return True
+    both_timed = "T" in left and "T" in right and is_moment(left) and is_moment(right)
+    if not both_timed and not _known_moments(left, right):
+        return False
+    compared = order(left, right)
+    return None if compared is None else compared == 0
+
+
 def _same(left: Any, right: Any) -> bool | None:
     if isinstance(left, str) and isinstance(right, str):
-        if str(left) == str(right):
-            return True
-        timed = "T" in left and "T" in right and is_moment(left) and is_moment(right)
-        if timed or isinstance(left, Moment) or isinstance(right, Moment):
-            compared = order(left, right)
-            return None if compared is None else compared == 0
-        return False
+        return _same_text(left, right)
     a, b = number(left), number(right)
     if a is not None and b is not None:
         return a == b
@@ -63,6 +98,11 @@ def _same(left: Any, right: Any) -> bool | None:
 
 def equal(left: list[Any], right: list[Any]) -> bool | None:
     """Compare two collections item by item; None when one is empty or precision leaves it open.
+
+    Parameters
+    ----------
+    left, right : list
+        Collections; text with a time is compared as the moment it names.
 
     References
     ----------
@@ -79,9 +119,15 @@ def equal(left: list[Any], right: list[Any]) -> bool | None:
 
 
 def compare(left: Any, right: Any) -> int | None:
-    """Order two values: negative, 0 or positive; None for values that have no order among them."""
+    """Order two values: negative, 0 or positive; None for values that have no order among them.
+
+    Parameters
+    ----------
+    left, right : object
+        JSON values; texts that are both full dates, or one of them a known moment, are ordered in time.
+    """
     if isinstance(left, str) and isinstance(right, str):
-        if isinstance(left, Moment) or isinstance(right, Moment) or (is_moment(left) and is_moment(right)):
+        if _known_moments(left, right) or (is_moment(left) and is_moment(right)):
             return order(left, right)
         return (left > right) - (left < right)
     a, b = number(left), number(right)
@@ -99,30 +145,42 @@ def _divide(a: Decimal, b: Decimal) -> Decimal:
     return quotient
 
 
+_ON_INTEGERS: dict[str, Callable[[int, int], int]] = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
+_ON_DECIMALS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
+    "+": _EXACT.add, "-": _EXACT.subtract, "*": _EXACT.multiply, "/": _divide,
+}  # fmt: skip
+
+
 def calculate(operator: str, left: Any, right: Any) -> Any:
-    """Apply `+ - * /` to two numbers, or `+` to two texts; None when that gives no finite number."""
+    """Apply `+ - * /` to two numbers, or `+` to two texts; None when that gives no finite number.
+
+    Parameters
+    ----------
+    operator : str
+        One of the four.
+    left, right : object
+        JSON values.
+    """
     if operator == "+" and isinstance(left, str) and isinstance(right, str):
         return left + right
     a, b = number(left), number(right)
     if a is None or b is None:
         return None
-    if a.__class__ is int and b.__class__ is int and operator != "/":
-        return a + b if operator == "+" else a - b if operator == "-" else a * b
-    x, y = Decimal(a), Decimal(b)
-    match operator:
-        case "+":
-            result = _EXACT.add(x, y)
-        case "-":
-            result = _EXACT.subtract(x, y)
-        case "*":
-            result = _EXACT.multiply(x, y)
-        case _:
-            result = _divide(x, y)
+    if isinstance(a, int) and isinstance(b, int) and operator in _ON_INTEGERS:
+        return _ON_INTEGERS[operator](a, b)
+    result = _ON_DECIMALS[operator](Decimal(a), Decimal(b))
     return result if result.is_finite() else None
 
 
 def number_boundary(value: int | Decimal, *, high: bool) -> Decimal:
     """Return the least or greatest number that rounds to `value` at the precision it was written with.
+
+    Parameters
+    ----------
+    value : int or Decimal
+        Finite; a Decimal keeps the zeros it was written with.
+    high : bool
+        The greatest instead of the least.
 
     References
     ----------
@@ -136,6 +194,11 @@ def number_boundary(value: int | Decimal, *, high: bool) -> Decimal:
 
 def distinct(items: list[Any]) -> list[Any]:
     """Return the items without repetitions, in order.
+
+    Parameters
+    ----------
+    items : list
+        A collection.
 
     References
     ----------

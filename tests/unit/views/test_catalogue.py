@@ -9,7 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from s4s_lab.views import data_dictionary, load_view, packaged_views, run_views, table_schema
+from s4s_lab.errors import ViewError
+from s4s_lab.views import FhirVersion, data_dictionary, load_view, packaged_views, run_views, table_schema
+from s4s_lab.views.columns import columns_of
+from s4s_lab.views.definition import ViewDefinition, read_definition
 
 CODED = "{0} {0}_system {0}_display"
 COLUMNS = {
@@ -46,6 +49,8 @@ COLUMNS = {
     "imaging_study_references result_references conclusion conclusion_codes presented_form_types",
 }  # fmt: skip
 HEAD = ["source", "participant_id", "patient_id", "resource_id", "version_id", "last_updated"]
+STU3: FhirVersion = "stu3"
+R4: FhirVersion = "r4"
 DECIMAL, INSTANT = pa.decimal128(38, 18), pa.timestamp("ms", "UTC")
 ALL = pytest.mark.parametrize("name", sorted(COLUMNS))
 
@@ -136,6 +141,20 @@ def test_the_dictionary_gives_paths_from_the_resource_and_units() -> None:
     rows = {row["column"]: row for row in data_dictionary(load_view("eob_adjudication")).to_pylist()}
     assert rows["row_index"]["fhir_stu3"] == "%rowIndex"
     assert rows["amount"]["fhir_stu3"] == "item.adjudication.amount.value | item.detail.adjudication.amount.value"
+
+
+@pytest.mark.parametrize(
+    "other", [{"name": "b"}, {"type": "boolean"}, {"collection": True}, {"description": "something else"}]
+)
+def test_versions_of_one_view_must_have_the_same_columns(other: dict[str, Any]) -> None:
+    column = {"name": "a", "path": "gender", "type": "code", "description": "who"}
+    plans: dict[FhirVersion, ViewDefinition] = {
+        version: read_definition({"resource": "Patient", "select": [{"column": [column | changes]}]})
+        for version, changes in ((STU3, {"path": "id"}), (R4, other))
+    }
+    assert [one.name for one in columns_of({"stu3": plans["stu3"]})] == ["a"]
+    with pytest.raises(ViewError, match="columns differ between stu3 and r4"):
+        columns_of(plans)
 
 
 def test_the_schema_carries_the_dictionary_as_metadata() -> None:

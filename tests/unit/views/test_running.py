@@ -13,6 +13,8 @@ import pytest
 
 from s4s_lab.errors import NotFhir, ParseIssues, UsageError, ViewError
 from s4s_lab.views import Provenance, Subject, decode, load_view, packaged_views, run_views, table_schema
+from s4s_lab.views.building import TableBuilder
+from s4s_lab.views.fhirpath import Scope
 
 Tabulated = Callable[..., list[dict[str, Any]]]
 STUDY = b"""{"resourceType": "ImagingStudy", "id": "007", "uid": "urn:oid:1.2", "patient": {"reference": "urn:uuid:p"},
@@ -83,6 +85,23 @@ def test_an_own_view_gives_exactly_its_columns(tabulated: Tabulated) -> None:
     ]
 
 
+def test_a_choice_element_is_found_without_its_type_being_named(tabulated: Tabulated) -> None:
+    patients = [{"resourceType": "Patient", "deceasedBoolean": True}, {"resourceType": "Patient", "deceasedness": 1}]
+    assert tabulated(own({"name": "deceased", "path": "deceased"}), *patients) == [
+        {"deceased": "true"},
+        {"deceased": None},
+    ]
+
+
+def test_resources_without_rows_take_no_memory() -> None:
+    view = load_view("imaging_series")
+    builder = TableBuilder(view)
+    for _ in range(5):
+        builder.take({"resourceType": "ImagingStudy"}, Scope("s", {}), "stu3", (None,) * 7)
+    assert builder.heads == []
+    assert builder.table().num_rows == 0
+
+
 def test_an_own_view_keeps_objects_as_json_where_no_type_is_declared(tabulated: Tabulated) -> None:
     patient = {"resourceType": "Patient", "name": [{"family": "Ä", "given": ["x"]}]}
     assert tabulated(own({"name": "name", "path": "name"}), patient) == [{"name": '{"family":"Ä","given":["x"]}'}]
@@ -118,11 +137,15 @@ def test_an_own_view_that_finds_several_values_for_a_cell_is_refused(tabulated: 
 def test_rows_beyond_one_chunk_keep_their_order_and_their_issues() -> None:
     view = load_view("imaging_instance")
     instances = [{"uid": f"1.{number}", "number": number if number % 7 else "odd"} for number in range(15_000)]
-    study = {"resourceType": "ImagingStudy", "uid": "1", "series": [{"uid": "1.0", "instance": instances}]}
-    resources: list[dict[str, Any]] = [study, {"resourceType": "ImagingStudy"}, study, study]
+    resources: list[dict[str, Any]] = [
+        {"resourceType": "ImagingStudy", "id": str(number), "series": [{"uid": "1.0", "instance": instances}]}
+        for number in range(3)
+    ]
+    resources.insert(1, {"resourceType": "ImagingStudy"})
     table = run_views([view], [Subject(resource) for resource in resources])[view.name]
     assert table.num_rows == 45_000
     assert table["instance_uid"].num_chunks == 2
+    assert table["resource_id"].to_pylist() == [str(row // 15_000) for row in range(45_000)]
     numbers = table["number"].to_pylist()
     issues = table["parse_issues"].to_pylist()
     for row, (number, said) in enumerate(zip(numbers, issues, strict=True)):
