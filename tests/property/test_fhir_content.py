@@ -21,8 +21,8 @@ NAMES = [
     "resourceType", "type", "entry", "resource", "search", "mode", "fullUrl", "link", "relation", "url", "total",
     "meta", "lastUpdated", "id", "issue", "severity", "details", "text", "diagnostics", "error", "uid", "identifier",
     "system", "value", "endpoint", "reference", "contained", "series", "address", "connectionType", "code", "coding",
-    "status", "extension", "valueBoolean", "patient", "subject", "rest", "interaction", "searchParam", "name", "fhirVersion",
-    "software",
+    "status", "extension", "valueBoolean", "patient", "subject", "rest", "interaction", "searchParam", "name",
+    "fhirVersion", "software",
 ]  # fmt: skip
 WORDS = [
     "Bundle", "OperationOutcome", "ImagingStudy", "Endpoint", "match", "include", "next", "error", "#e1", "e1",
