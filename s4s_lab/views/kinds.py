@@ -117,6 +117,8 @@ def _read_any(value: Any) -> str:
         return _JSON.encode(value).decode()
     except UnicodeEncodeError:
         raise ValueError("holds no Unicode text") from None
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
 
 
 def _read_boolean(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Context, Decimal
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 from s4s_lab.errors import ViewError
@@ -93,7 +93,11 @@ def _same(left: Any, right: Any) -> bool | None:
     a, b = number(left), number(right)
     if a is not None and b is not None:
         return a == b
-    return left.__class__ is right.__class__ and bool(left == right)
+    try:
+        return left.__class__ is right.__class__ and bool(left == right)
+    except (InvalidOperation, RecursionError):
+        # A signalling NaN, or objects nested near Python's limit: neither can be shown to be the same.
+        return False
 
 
 def equal(left: list[Any], right: list[Any]) -> bool | None:

@@ -229,6 +229,18 @@ def test_the_tolerant_reading_says_which_reference_leads_nowhere() -> None:
     ]
 
 
+def test_values_that_cannot_be_compared_are_not_the_same() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    odd = {"a": [{"v": Decimal("sNaN")}, {"v": Decimal("sNaN")}], "b": Decimal("sNaN"), "c": Decimal("sNaN")}
+    assert len(evaluate("a", node=odd)) == len(evaluate("a | a", node=odd)) == 2
+    assert evaluate("b = c", node=odd) == [False]
+    nested = {"a": {"v": deep}, "b": {"v": [deep]}}
+    assert evaluate("a = b", node=nested) == [False]
+    assert len(evaluate("a | b", node=nested)) == 2
+
+
 def test_numbers_of_python_floats_are_taken_at_their_shortest_text() -> None:
     assert evaluate("value + 0.2", node={"value": 0.1}) == [Decimal("0.3")]
     assert evaluate("value < 1", node={"value": float("nan")}) == []

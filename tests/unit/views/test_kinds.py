@@ -27,6 +27,14 @@ from s4s_lab.views.kinds import (
 )
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """An object in an object, and so on."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "cell"),
     [
@@ -74,6 +82,7 @@ def test_a_fitting_value_is_placed_alone_and_beside_one_that_does_not_fit(kind: 
         (TEXT, "\ud800", r"'\ud800' is no Unicode text"),
         (ANY, "\ud800", r"'\ud800' is no Unicode text"),
         (ANY, {"a": "\ud800"}, "an object holds no Unicode text"),
+        (ANY, nested(5000), "an object is nested too deep"),
         (BOOLEAN, 1, "1 is no x"),
         (BOOLEAN, "true", "'true' is no x"),
         (INT32, 2**31, "2147483648 does not fit 32 bits"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -190,3 +190,27 @@ def test_an_own_view_documents_the_versions_it_is_for() -> None:
     assert both.paths == {"stu3": "gender", "r4": "gender"}
     assert r4.paths == {"r4": "gender"}
     assert (r4.meaning, r4.unit, r4.type) == ("who", "1", None)
+
+
+@pytest.mark.parametrize("name", packaged_views())
+def test_a_resource_nested_as_deep_as_json_is_read_gives_its_rows_all_the_same(name: str) -> None:
+    view = load_view(name)
+    for member in ("type", "item", "series", "identifier", "modality", "adjudication", "extension"):
+        text = f'{{"resourceType": "{view.resource_type}", "{member}": ' + '{"coding": [' * 400 + "]}" * 400 + "}"
+        rows = run_views([view], [Subject(text)])[name].to_pylist()
+        assert all(row["resource_id"].startswith("sha256-") for row in rows)
+        assert len(rows) <= 1
+
+
+def test_instants_of_an_own_view_are_moments_and_date_times_stay_text(tabulated: Tabulated) -> None:
+    patient = {"resourceType": "Patient", "meta": {"lastUpdated": "2016-04-16T10:00:00.1-05:00"}, "birthDate": "1970"}
+    columns = [
+        {"name": "at", "path": "meta.lastUpdated", "type": "instant"},
+        {"name": "as_sent", "path": "meta.lastUpdated", "type": "dateTime"},
+        {"name": "born", "path": "birthDate", "type": "date"},
+        {"name": "first_day", "path": "birthDate", "type": "date", "tag": [{"name": "ansi/type", "value": "DATE"}]},
+    ]
+    (row,) = tabulated(own(*columns), patient)
+    assert row["at"] == datetime(2016, 4, 16, 15, 0, 0, 100000, UTC)
+    assert (row["as_sent"], row["born"]) == ("2016-04-16T10:00:00.1-05:00", "1970")
+    assert row["first_day"] == date(1970, 1, 1)
