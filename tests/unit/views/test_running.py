@@ -204,7 +204,7 @@ def test_a_resource_nested_as_deep_as_json_is_read_gives_its_rows_all_the_same(n
 
 def test_instants_of_an_own_view_are_moments_and_date_times_stay_text(tabulated: Tabulated) -> None:
     patient = {"resourceType": "Patient", "meta": {"lastUpdated": "2016-04-16T10:00:00.1-05:00"}, "birthDate": "1970"}
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": "at", "path": "meta.lastUpdated", "type": "instant"},
         {"name": "as_sent", "path": "meta.lastUpdated", "type": "dateTime"},
         {"name": "born", "path": "birthDate", "type": "date"},
