@@ -136,6 +136,13 @@ def test_a_refusal_is_shown_with_what_to_do(panel: LaunchPanel, server: SmartSer
     assert repr(panel) == "LaunchPanel(server=http://127.0.0.1, status=refused)"
 
 
+def test_what_a_server_says_is_text_not_markup(panel: LaunchPanel) -> None:
+    _paste_box().value = "error=odd&error_description=%3Cimg+src%3Dx+onerror%3Dalert%281%29%3E"
+    assert panel.status == "refused"
+    assert "&lt;img src=x onerror=alert(1)&gt;" in _saved(panel)
+    assert "<img" not in _saved(panel)
+
+
 def test_waiting_ends_in_time(panel: LaunchPanel) -> None:
     with pytest.raises(LaunchNotFinished):
         panel.wait(0.01)
