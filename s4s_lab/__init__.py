@@ -49,7 +49,7 @@ _HOME = {
 }
 _MODULES = ("explore", "sandbox")
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Connection",
     "Dataset",
     "FetchReport",

@@ -36,7 +36,7 @@ The tree, indented by parent; in brackets the builtin that catches it too::
         ParseIssues                         elements a view could not place
         NotEverything                       a pull or a fetch ended without all it was asked for
 
-An error's message says what was wrong, its `hint` what to do next. Neither ever holds a secret, or a patient id in a URL.
+An error's message says what was wrong, its `hint` what to do next. Neither holds a secret, or a patient id in a URL.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from s4s_lab.fhir.capability import Capability
 from s4s_lab.fhir.endpoints import ImageAddress, endpoint_references, image_addresses
+from s4s_lab.fhir.outcomes import outcome_text
 from s4s_lab.fhir.pages import Entry, Page
 from s4s_lab.fhir.reading import Gone, read
 from s4s_lab.fhir.references import patient_reference_of, study_uid_of
@@ -15,6 +16,7 @@ __all__ = [
     "Page",
     "endpoint_references",
     "image_addresses",
+    "outcome_text",
     "patient_reference_of",
     "read",
     "search",

@@ -101,7 +101,15 @@ class Connections:
         return sorted(found, key=lambda record: (record.fhir_url, record.patient_id))
 
     def participant(self, source: str, patient_id: str) -> str | None:
-        """Return the pseudonym of a patient at a server, None when there is none."""
+        """Return the pseudonym of a patient at a server, None when there is none.
+
+        Parameters
+        ----------
+        source : str
+            The server's FHIR base URL, as records have it.
+        patient_id : str
+            The FHIR id of the patient there.
+        """
         content = self._read(self._key(source, patient_id))
         return None if content is None else content["participant_id"]
 
@@ -133,7 +141,13 @@ class Connections:
             return str(cursors[fingerprint])
 
     def cursors(self, record: ConnectionRecord) -> Iterator[tuple[str, str]]:
-        """Yield resource type and cursor id of every watermark of a connection."""
+        """Yield resource type and cursor id of every watermark of a connection.
+
+        Parameters
+        ----------
+        record : ConnectionRecord
+            Whose.
+        """
         content = self._read(record.connection_id) or {"cursors": {}}
         for resource_type, by_query in sorted(content["cursors"].items()):
             for cursor_id in by_query.values():

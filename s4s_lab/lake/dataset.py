@@ -13,19 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from s4s_lab.dicom import DicomCache, instance_schema
+from s4s_lab.dicom import DicomCache
 from s4s_lab.errors import NotInDataset, S4SWarning, TableBehind, UsageError
 from s4s_lab.lake import opening
 from s4s_lab.lake.connections import ConnectionRecord, Connections
-from s4s_lab.lake.derive import catalogue
 from s4s_lab.lake.images import IMAGES, ImageTable, in_order
 from s4s_lab.lake.ledger import Ledger
 from s4s_lab.lake.log import Patient, ResourceLog
 from s4s_lab.lake.moments import AsOf, until, version_at
-from s4s_lab.lake.overview import dictionary_of, status_of
+from s4s_lab.lake.overview import status_of
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.tables import ViewTables
-from s4s_lab.views import data_dictionary
 
 if TYPE_CHECKING:
     import duckdb
@@ -179,7 +177,7 @@ class Dataset:
         Raises
         ------
         DatasetBusy
-            If another process refreshes for longer than a minute.
+            If another process refreshes for longer than ten minutes.
         """
         self._tables.refresh(patients)
 
@@ -189,7 +187,7 @@ class Dataset:
         Raises
         ------
         DatasetBusy
-            If another process refreshes for longer than a minute.
+            If another process refreshes for longer than ten minutes.
         """
         self._image_table.refresh()
 
@@ -287,7 +285,7 @@ class Dataset:
             if version != self.log.version:
                 return self._tables.as_of(name, version, fallen_out=fallen_out)
         rows, behind = reading.rows(fallen_out=fallen_out)
-        _warn(name, behind)
+        _warn(name, behind, stacklevel=4)
         return rows
 
     def path(self, name: str | None = None) -> Path:
@@ -317,9 +315,9 @@ class Dataset:
         """
         version = self.log.version
         rows = []
-        for name in sorted([*catalogue(), IMAGES]):
+        for name in sorted([*self._tables.names, IMAGES]):
             count, behind = self._reading(name).count()
-            _warn(name, behind)
+            _warn(name, behind, stacklevel=3)
             rows.append({"name": name, "rows": count, "version": version, "path": str(self.path(name))})
         kinds = {"name": pa.string(), "rows": pa.int64(), "version": pa.int64(), "path": pa.string()}
         return pa.Table.from_pylist(rows, pa.schema(kinds))
@@ -337,8 +335,7 @@ class Dataset:
         NotInDataset
             If there is no such table.
         """
-        self.path(name)
-        columns = dictionary_of(instance_schema()) if name == IMAGES else data_dictionary(catalogue()[name])
+        columns = self._image_table.dictionary() if name == IMAGES else self._tables.dictionary(name)
         frame: pd.DataFrame = columns.to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
@@ -382,6 +379,6 @@ class Dataset:
         return f"S4S Lab dataset {self.dataset_id}, version {version}, {self.log.digest(version)}"
 
 
-def _warn(name: str, behind: str | None) -> None:
+def _warn(name: str, behind: str | None, *, stacklevel: int) -> None:
     if behind:
-        warnings.warn(TableBehind(f"Table {name} does not show the newest: {behind}"), stacklevel=4)
+        warnings.warn(TableBehind(f"Table {name} does not show the newest: {behind}"), stacklevel=stacklevel)

@@ -56,7 +56,13 @@ class Commit:
 
 
 def exists(table: Path) -> bool:
-    """Say whether there is a Delta table in a folder."""
+    """Say whether there is a Delta table in a folder.
+
+    Parameters
+    ----------
+    table : Path
+        The folder.
+    """
     return entry_path(table, 0).is_file()
 
 
@@ -332,5 +338,11 @@ def read(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> 
 
 
 def literal(value: str) -> str:
-    """Write a text as a SQL literal."""
+    """Write a text as a SQL literal.
+
+    Parameters
+    ----------
+    value : str
+        Any text: DataFusion's dialect knows no other escape than the doubled quote.
+    """
     return "'" + value.replace("'", "''") + "'"

@@ -21,7 +21,8 @@ from s4s_lab.lake.state import standing
 from s4s_lab.lake.stored import Layout
 from s4s_lab.views import Provenance, Subject, View, load_view, packaged_views, run_views, table_schema
 
-_IN_MEMORY = 64 << 20
+# For each table; up to seven share one pass over the log.
+_IN_MEMORY = 8 << 20
 
 
 @cache
@@ -32,7 +33,13 @@ def catalogue() -> Mapping[str, View]:
 
 @cache
 def layout(name: str) -> Layout:
-    """Return how a packaged view's table is stored."""
+    """Return how a packaged view's table is stored.
+
+    Parameters
+    ----------
+    name : str
+        The view's name.
+    """
     return Layout(table_schema(catalogue()[name]))
 
 
@@ -110,12 +117,24 @@ class Spool:
         self._writers = {name: pa.ipc.new_stream(self._files[name], schema) for name, schema in schemas.items()}
 
     def add(self, tables: Mapping[str, pa.Table]) -> None:
-        """Add rows to each table."""
+        """Add rows to each table.
+
+        Parameters
+        ----------
+        tables : mapping of str to pa.Table
+            By name.
+        """
         for name, rows in tables.items():
             self._writers[name].write_table(rows)
 
     def reader(self, name: str) -> pa.RecordBatchReader:
-        """Return everything that was added to one table; nothing can be added to it after this."""
+        """Return everything that was added to one table; nothing can be added to it after this.
+
+        Parameters
+        ----------
+        name : str
+            Which table.
+        """
         self._writers[name].close()
         self._files[name].seek(0)
         return pa.ipc.open_stream(self._files[name])

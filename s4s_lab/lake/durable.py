@@ -39,7 +39,13 @@ def write_durably(target: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the kernel write a file or a folder to the disk."""
+    """Have the kernel write a file or a folder to the disk.
+
+    Parameters
+    ----------
+    path : Path
+        Of a folder, the names in it become durable.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -70,6 +76,12 @@ def keep(files: Collection[Path], folders: Collection[Path]) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder of mode 0700, if it is missing, and its name in its parent durable."""
+    """Make a folder of mode 0700, if it is missing, and its name in its parent durable.
+
+    Parameters
+    ----------
+    folder : Path
+        Its parent exists.
+    """
     folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     sync(folder.parent)

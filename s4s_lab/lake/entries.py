@@ -82,17 +82,37 @@ class Entry:
 
 
 def log_folder(table: Path) -> Path:
-    """Return the folder of a table's log."""
+    """Return the folder of a table's log.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    """
     return table / "_delta_log"
 
 
 def entry_path(table: Path, version: int) -> Path:
-    """Return the file of one version's log entry."""
+    """Return the file of one version's log entry.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    version : int
+        Which version.
+    """
     return log_folder(table) / f"{version:020}.json"
 
 
 def newest_version(table: Path) -> int | None:
-    """Return the number of the newest log entry, None when there is no log."""
+    """Return the number of the newest log entry, None when there is no log.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    """
     return max(_numbered(table, _ENTRY).values(), default=None)
 
 
@@ -121,23 +141,32 @@ def read_entry(table: Path, version: int) -> Entry:
         If it is no log entry.
     """
     lines = entry_path(table, version).read_text(encoding="utf-8").splitlines()
+    bodies: dict[str, list[dict[str, Any]]] = {}
     try:
-        actions = [(kind, body) for line in lines for kind, body in json.loads(line).items()]
-        info: dict[str, Any] = next((body for kind, body in actions if kind == "commitInfo"), {})
-        added = [body for kind, body in actions if kind == "add"]
-        return Entry(
-            version=version,
-            committed_at=from_millis(int(info["timestamp"])) if "timestamp" in info else None,
-            added=tuple(
-                Added(unquote(a["path"]), int(a["size"]), a["partitionValues"], bool(a["dataChange"])) for a in added
-            ),
-            removed=sum(kind == "remove" for kind, _ in actions),
-            transactions={body["appId"]: int(body["version"]) for kind, body in actions if kind == "txn"},
-            info=info,
-            actions=frozenset(kind for kind, _ in actions),
-        )
+        for line in lines:
+            for kind, body in json.loads(line).items():
+                bodies.setdefault(kind, []).append(body)
+        return _entry(version, bodies)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{entry_path(table, version)} is no log entry: {error!r}") from None
+
+
+def _entry(version: int, bodies: Mapping[str, list[dict[str, Any]]]) -> Entry:
+    info: dict[str, Any] = bodies.get("commitInfo", [{}])[0]
+    return Entry(
+        version=version,
+        committed_at=from_millis(int(info["timestamp"])) if "timestamp" in info else None,
+        added=tuple(_added(body) for body in bodies.get("add", [])),
+        removed=len(bodies.get("remove", [])),
+        transactions={body["appId"]: int(body["version"]) for body in bodies.get("txn", [])},
+        info=info,
+        actions=frozenset(bodies),
+    )
+
+
+def _added(body: Mapping[str, Any]) -> Added:
+    # Paths are URL-encoded in the log and plain on the disk.
+    return Added(unquote(body["path"]), int(body["size"]), body["partitionValues"], bool(body["dataChange"]))
 
 
 def fault_of(table: Path, version: int) -> str | None:
@@ -173,7 +202,6 @@ def _is_whole(entry: Entry) -> bool:
     counted = entry.info.get("operationMetrics", {})
     return bool(
         counted.get("num_added_files", len(entry.added)) == len(entry.added)
-        and counted.get("num_removed_files", entry.removed) == entry.removed
         and entry.info.get(TRANSACTIONS, len(entry.transactions)) == len(entry.transactions)
     )
 
@@ -200,7 +228,15 @@ def broken_checkpoints(table: Path, *, newest: int) -> list[Path]:
 
 
 def checkpoint_files(table: Path, version: int) -> list[Path]:
-    """Return the files that a checkpoint of one version made, with the hint that names the newest."""
+    """Return the files that a checkpoint of one version made, with the hint that names the newest.
+
+    Parameters
+    ----------
+    table : Path
+        The table's folder.
+    version : int
+        Which version.
+    """
     made = log_folder(table) / f"{version:020}.checkpoint.parquet"
     return [made, log_folder(table) / _LAST_CHECKPOINT] if made.is_file() else []
 

@@ -17,8 +17,10 @@ from s4s_lab.errors import NotInDataset
 from s4s_lab.lake import delta
 from s4s_lab.lake.entries import read_entry
 from s4s_lab.lake.locks import Locks
+from s4s_lab.lake.overview import dictionary_of
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION, Layout
+from s4s_lab.lake.tables import REFRESH_WAIT_S
 
 IMAGES = "dicom_instance"
 # The transaction identifier that says which generation of the cache the table shows.
@@ -60,7 +62,11 @@ class ImageTable:
         handle = delta.open_table(self.path)
         return _LAYOUT.fits(handle) and handle.transaction_version(_SHOWN) == self.cache.generation
 
-    def refresh(self, *, timeout_s: float = 60.0) -> None:
+    def dictionary(self) -> pa.Table:
+        """Return what each column of the table is: type, DICOM tag, meaning, unit."""
+        return dictionary_of(instance_schema())
+
+    def refresh(self, *, timeout_s: float = REFRESH_WAIT_S) -> None:
         """Bring the table to the cache's present generation.
 
         Parameters

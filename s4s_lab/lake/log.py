@@ -303,14 +303,22 @@ class ResourceLog:
     def at(self, version: int) -> DeltaTable:
         """Open the log as it was at a version.
 
+        Parameters
+        ----------
+        version : int
+            Which one.
+
         Raises
         ------
         NotInDataset
             If it has no such version.
         """
-        if not 0 <= version <= self.version:
-            raise NotInDataset(f"The dataset has no version {version}.", hint=f"Its newest is {self.version}.")
-        return delta.open_table(self.path, version)
+        try:
+            if version >= 0:
+                return delta.open_table(self.path, version)
+        except NotInDataset:
+            pass
+        raise NotInDataset(f"The dataset has no version {version}.", hint=f"Its newest is {self.version}.")
 
     def buckets_of(self, handle: DeltaTable, resource_type: str) -> list[int]:
         """Return the buckets that hold resources of one type.
@@ -342,6 +350,11 @@ class ResourceLog:
 
     def committed_at(self, version: int) -> datetime:
         """Return when a version was committed, by its writer's clock.
+
+        Parameters
+        ----------
+        version : int
+            Which one.
 
         Raises
         ------
@@ -376,7 +389,13 @@ class ResourceLog:
         return found
 
     def make_durable(self, after: int, until: int) -> None:
-        """Sync what other writers committed after `after` and up to `until`, before anything is derived from it."""
+        """Sync what others committed, before anything is derived from it.
+
+        Parameters
+        ----------
+        after, until : int
+            The versions after `after` and up to `until`.
+        """
         delta.make_durable([delta.Commit(self.path, after + 1, until)])
 
 

@@ -46,7 +46,13 @@ class Settings:
 
 
 def lock_folder(root: Path) -> Locks:
-    """Return the locks of a dataset's folder."""
+    """Return the locks of a dataset.
+
+    Parameters
+    ----------
+    root : Path
+        Its folder.
+    """
     return Locks(root / _LOCKS)
 
 

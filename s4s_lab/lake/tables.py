@@ -16,10 +16,12 @@ from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import Patient, ResourceLog
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION
-from s4s_lab.views import View
+from s4s_lab.views import View, data_dictionary
 
 # The transaction identifier that says which version of the log a table shows.
 SHOWN = "resources"
+# Many workers of a cohort may come at once; a lock whose holder died is free at once.
+REFRESH_WAIT_S = 600.0
 _REBUILD = ".rebuild"
 _README = """\
 These folders are Delta Lake tables, one per view, derived from ../resources.
@@ -73,8 +75,34 @@ class ViewTables:
     connections: Connections
     locks: Locks
 
+    @property
+    def names(self) -> list[str]:
+        """The packaged views, sorted."""
+        return list(catalogue())
+
+    def dictionary(self, name: str) -> pa.Table:
+        """Return what each column of a table is.
+
+        Parameters
+        ----------
+        name : str
+            Which table.
+
+        Raises
+        ------
+        NotInDataset
+            If no packaged view has that name.
+        """
+        self.path(name)
+        return data_dictionary(catalogue()[name])
+
     def path(self, name: str) -> Path:
         """Return the folder of a table.
+
+        Parameters
+        ----------
+        name : str
+            Which table.
 
         Raises
         ------
@@ -149,7 +177,7 @@ class ViewTables:
         patients: Collection[Patient] | None = None,
         *,
         renamed: Collection[Patient] = (),
-        timeout_s: float = 60.0,
+        timeout_s: float = REFRESH_WAIT_S,
     ) -> None:
         """Bring all tables to the log's newest version, by the work that the patients who changed are worth.
 
@@ -168,7 +196,7 @@ class ViewTables:
         DatasetBusy
             If another process refreshes for longer, or maintenance goes on.
         """
-        names = list(catalogue())
+        names = self.names
         if not renamed and self._are_current(names, self.log.version):
             return
         busy = "Another process is refreshing the tables."

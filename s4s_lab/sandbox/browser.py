@@ -16,23 +16,28 @@ _MAX_HOPS = 5
 
 
 class _Form(HTMLParser):
-    """The first form of a page: where it goes, and its fields as they are filled in."""
+    """The form of a page: where it goes, and its hidden fields."""
 
     def __init__(self) -> None:
         super().__init__()
         self.action: str | None = None
         self.fields: dict[str, str] = {}
-        self.choices: dict[str, list[str]] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take what a form sends: its action, hidden fields, radio buttons, submit buttons."""
+        """Take where the form goes, and the fields that it sends without being filled in.
+
+        Parameters
+        ----------
+        tag : str
+            Element name.
+        attrs : list of (str, str or None)
+            Its attributes.
+        """
         given = {name: value or "" for name, value in attrs}
         if tag == "form" and self.action is None:
             self.action = given.get("action", "")
         elif tag == "input" and given.get("type") == "hidden":
             self.fields[given["name"]] = given.get("value", "")
-        elif (tag == "input" and given.get("type") == "radio") or (tag == "button" and "name" in given):
-            self.choices.setdefault(given["name"], []).append(given.get("value", ""))
 
 
 def _hop(http: httpx2.Client, url: str, form: Mapping[str, str] | None = None) -> httpx2.Response:

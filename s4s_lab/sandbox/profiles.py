@@ -10,6 +10,11 @@ PROFILES = {"s4s": "the S4S imaging page as it is written: STU3, SMART launch, W
 def checked_profile(name: str) -> str:
     """Return the name of a profile that exists.
 
+    Parameters
+    ----------
+    name : str
+        As asked for.
+
     Raises
     ------
     UsageError

@@ -143,7 +143,20 @@ class WadoService:
         return PlainTextResponse("The archive is retrieving this study; ask again later.\n", 503, headers)
 
     async def retrieve(self, request: Request) -> Response:
-        """Answer with the DICOM files of a study, a series or an instance."""
+        """Answer with the DICOM files of a study, a series or an instance.
+
+        Parameters
+        ----------
+        request : Request
+            Names them in its path.
+
+        Raises
+        ------
+        FhirRefusal
+            401 or 403, when the token is missing or does not cover images.
+        TextRefusal
+            404 when this patient has no such images, 406 when they cannot be given as asked.
+        """
         study, found = self._asked(request)
         refused = judge_dicom(request.headers.get("accept"), (one.transfer_syntax_uid for one in found))
         if refused is not None:
@@ -159,7 +172,20 @@ class WadoService:
         return StreamingResponse(_parts(found if request.method == "GET" else (), boundary, location), headers=headers)
 
     def metadata(self, request: Request) -> Response:
-        """Answer with the headers of the files, as DICOM JSON without bulk data."""
+        """Answer with the headers of the files, as DICOM JSON without bulk data.
+
+        Parameters
+        ----------
+        request : Request
+            Names them in its path.
+
+        Raises
+        ------
+        FhirRefusal
+            401 or 403, when the token is missing or does not cover images.
+        TextRefusal
+            404 when this patient has no such images, 406 for another format.
+        """
         study, found = self._asked(request)
         ranges = (one.name for one in parse_accept(request.headers.get("accept")) if one.quality > 0)
         if not {DICOM_JSON, "application/json", "application/*", "*/*"} & set(ranges):

@@ -18,10 +18,19 @@ from s4s_lab.values.instants import utc_now
 Lookup = Callable[[str], dict[str, Any] | None]
 
 
-def endpoint_id(reference: str) -> str | None:
-    """Return the id in a reference to an Endpoint resource; None for contained ones, URLs of other things, and text."""
-    parts = reference.split("/_history/", 1)[0].split("/")
-    return parts[-1] if len(parts) >= 2 and parts[-2] == "Endpoint" and parts[-1] else None
+def endpoint_id(reference: str, fhir_url: str) -> str | None:
+    """Return the id of an Endpoint at the server itself; None for contained and foreign ones, and URLs of other things.
+
+    Parameters
+    ----------
+    reference : str
+        Relative, or absolute below the base URL; a version in it is left out.
+    fhir_url : str
+        The FHIR base URL.
+    """
+    local = reference.removeprefix(f"{fhir_url}/").split("/_history/", 1)[0]
+    kind, _, key = local.partition("/")
+    return key if kind == "Endpoint" and key and "/" not in key else None
 
 
 def keep_endpoints(
@@ -42,7 +51,7 @@ def keep_endpoints(
     """
     included = [entry for entry in listing.included if entry.resource_type == "Endpoint"]
     have = {entry.resource_id for entry in included}
-    wanted = dict.fromkeys(_referenced(item.resource for item in listing.brought))
+    wanted = dict.fromkeys(_referenced((item.resource for item in listing.brought), source.fhir_url))
     missing = [key for key in wanted if key not in have]
     entries = included + [entry for key in missing if (entry := _read(source, key)) is not None]
     comparison = compare(data.log.current(record, "Endpoint"), map(received, entries), keep_newer=False)
@@ -51,9 +60,9 @@ def keep_endpoints(
         data.log.commit(record, rows, run_id=run_id, received_at=utc_now())
 
 
-def _referenced(studies: Iterable[dict[str, Any]]) -> list[str]:
+def _referenced(studies: Iterable[dict[str, Any]], fhir_url: str) -> list[str]:
     references = (reference for study in studies for reference in endpoint_references(study))
-    return [key for reference in references if (key := endpoint_id(reference))]
+    return [key for reference in references if (key := endpoint_id(reference, fhir_url))]
 
 
 def _read(source: Source, key: str) -> Entry | None:
@@ -72,6 +81,8 @@ def _read(source: Source, key: str) -> Entry | None:
 def endpoint_lookup(data: Dataset, record: ConnectionRecord, client: HttpClient, fhir_url: str) -> Lookup:
     """Return a lookup of Endpoint resources by reference: the log first, then the server, each reference once.
 
+    A reference to another server is followed only where the client may sign: `fhir.read` refuses the others.
+
     Parameters
     ----------
     data, record
@@ -84,11 +95,9 @@ def endpoint_lookup(data: Dataset, record: ConnectionRecord, client: HttpClient,
     }
 
     def lookup(reference: str) -> dict[str, Any] | None:
-        key = endpoint_id(reference)
-        if key is None:
-            return None
+        key = endpoint_id(reference, fhir_url) or reference
         if key not in known:
-            answer = read(client, fhir_url, f"Endpoint/{key}")
+            answer = read(client, fhir_url, reference)
             known[key] = None if isinstance(answer, Gone) else answer.resource
         return known[key]
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from s4s_lab.errors import PatientMismatch, UnexpectedAnswer
-from s4s_lab.fhir import Entry, Gone, Page, patient_reference_of, read, search
+from s4s_lab.fhir import Entry, Gone, Page, outcome_text, patient_reference_of, read, search
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import Received, received
 from s4s_lab.sync.plan import PlanItem
@@ -103,7 +103,7 @@ def _ask(source: Source, parameters: Mapping[str, str]) -> Listing:
             first, seen = page, _seen(page.server_time, page.bundle_time, page.elapsed_s)
         for entry in page.entries:
             if entry.mode == "outcome":
-                source.tally.warn(f"the server remarks: {_remark(entry)}")
+                source.tally.warn(f"the server remarks: {outcome_text(entry.resource)}")
             elif entry.mode == "include" or entry.resource_type != source.item.resource_type:
                 included.append(entry)
             else:
@@ -115,12 +115,6 @@ def _ask(source: Source, parameters: Mapping[str, str]) -> Listing:
 
 def _seen(date: datetime | None, bundle_time: datetime | None, elapsed_s: float) -> Seen:
     return seen_until(date=date, bundle_time=bundle_time, elapsed_s=elapsed_s, now=utc_now())
-
-
-def _remark(entry: Entry) -> str:
-    issues = entry.resource.get("issue")
-    first = issues[0] if isinstance(issues, list) and issues and isinstance(issues[0], dict) else {}
-    return str(first.get("diagnostics") or first.get("code") or "an outcome without words")[:200]
 
 
 def everything(source: Source) -> tuple[Listing, bool]:

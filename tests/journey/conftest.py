@@ -24,17 +24,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def launch_through_consent(server: sandbox.Sandbox, participant: int | str = 0) -> Connection:
+    """Launch at a sandbox as one participant: registration, consent page, redirect, token."""
+    redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
+    with closing(prepare_launch(server.fhir_url, redirect_uri=redirect_uri)) as pending:
+        server.approve(pending, participant)
+        return pending.wait(30)
+
+
 @pytest.fixture
 def launch() -> Launch:
-    """Launch at a sandbox as one participant: registration, consent page, redirect, token."""
-
-    def run(server: sandbox.Sandbox, participant: int | str = 0) -> Connection:
-        redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
-        with closing(prepare_launch(server.fhir_url, redirect_uri=redirect_uri)) as pending:
-            server.approve(pending, participant)
-            return pending.wait(30)
-
-    return run
+    """Launch at a sandbox as one participant."""
+    return launch_through_consent
 
 
 @pytest.fixture

@@ -18,6 +18,10 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 START_S, STOP_S = 60.0, 30.0
 
 
+# SHA-256 of files by study and instance UID.
+Held = dict[str, dict[str, str]]
+
+
 @dataclass(frozen=True)
 class Orthanc:
     """A running Orthanc.

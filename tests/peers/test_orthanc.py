@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pydicom
 import pytest
 
 from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
 from s4s_lab.errors import NotRetrievable
 from s4s_lab.net import HttpClient
-from tests.conftest import missing
-from tests.peers.orthanc import PLUGIN, Orthanc, running_orthanc
-
-FOLDERS = ("pydicom-dicomdirtests", "highdicom", "dcmjs/examples", "pynetdicom", "s4s-sample-patients")
-Held = dict[str, dict[str, str]]
-
-
-@pytest.fixture(scope="module")
-def orthanc(require: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    program = require("Orthanc")
-    if not PLUGIN.is_file():
-        missing(f"needs Orthanc's DICOMweb plugin at {PLUGIN}")
-    with running_orthanc(program, tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def held(orthanc: Orthanc, test_data: Path) -> Held:
-    """What Orthanc took: SHA-256 of every file by study and instance UID, as pydicom reads them."""
-    found: Held = {}
-    for path in sorted(path for folder in FOLDERS for path in (test_data / "dicom" / folder).rglob("*")):
-        if path.is_file() and orthanc.store(data := path.read_bytes()):
-            data_set = pydicom.dcmread(path, stop_before_pixels=True)
-            study = found.setdefault(str(data_set.StudyInstanceUID), {})
-            study[str(data_set.SOPInstanceUID)] = hashlib.sha256(data).hexdigest()
-    return found
+from tests.peers.orthanc import Held, Orthanc
 
 
 def test_every_study_is_complete_and_every_file_byte_for_byte_its_source(

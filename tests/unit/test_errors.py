@@ -36,9 +36,15 @@ def test_errors_carry_the_facts_a_program_needs() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "builtin"),
-    [(errors.UsageError, ValueError), (errors.NotReachable, ConnectionError), (errors.NotADataset, FileNotFoundError),
-     (errors.NotInDataset, LookupError), (errors.LaunchNotFinished, TimeoutError), (errors.AccessRefused, PermissionError)],
-)  # fmt: skip
+    [
+        (errors.UsageError, ValueError),
+        (errors.NotReachable, ConnectionError),
+        (errors.NotADataset, FileNotFoundError),
+        (errors.NotInDataset, LookupError),
+        (errors.LaunchNotFinished, TimeoutError),
+        (errors.AccessRefused, PermissionError),
+    ],
+)
 def test_the_builtin_catches_it_too(kind: type[Exception], builtin: type[Exception]) -> None:
     with pytest.raises(builtin, match="so it is"):
         raise kind("so it is")

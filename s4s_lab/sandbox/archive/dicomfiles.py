@@ -55,8 +55,8 @@ class DicomFile:
         """Open the file's bytes."""
         return self.path.open("rb")
 
-    def number(self, keyword: str) -> int:
-        """Return a whole number of the header, -1 when there is none.
+    def number(self, keyword: str) -> int | None:
+        """Return a whole number of the header, None when there is none.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class DicomFile:
             Such as `InstanceNumber`.
         """
         value = self.header[keyword]
-        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
 def _syntax(dataset: FileDataset) -> str:

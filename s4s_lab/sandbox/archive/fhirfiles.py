@@ -55,6 +55,24 @@ class Found:
     resources: dict[tuple[str, str], Stored] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
+    _ranks: dict[tuple[str, str], datetime] = field(default_factory=dict, repr=False)
+
+    def take(self, stored: Stored, rank: datetime) -> None:
+        """Keep a version, unless one of a higher rank is there, or it belongs to nobody.
+
+        Parameters
+        ----------
+        stored : Stored
+            The version.
+        rank : datetime
+            When it was last updated by its own word.
+        """
+        key = (stored.resource_type, stored.resource_id)
+        if stored.patient_id is None and stored.resource_type != "Endpoint":
+            self.counts["without a patient"] += 1
+        elif key not in self.resources or self._ranks[key] < rank:
+            self.resources[key], self._ranks[key] = stored, rank
+
     @property
     def left_out(self) -> int:
         """How many files were left out."""
@@ -191,7 +209,9 @@ def _read(path: Path) -> tuple[list[_Piece], str]:
         return [], "unreadable"
     if not all(_text(fields.get("resourceType")) for fields in documents):
         return [], "no FHIR"
-    return pieces, "files" if all(is_stu3(one.resource_type, one.fields) for one in pieces) else "other version"
+    if not all(is_stu3(one.resource_type, one.fields) for one in pieces):
+        return [], "other version"
+    return pieces, "files"
 
 
 def read_fhir_files(folder: Path, wanted: Iterable[str]) -> Found:
@@ -209,21 +229,11 @@ def read_fhir_files(folder: Path, wanted: Iterable[str]) -> Found:
         Resource types to keep.
     """
     found, kept = Found(), frozenset(wanted)
-    ranks: dict[tuple[str, str], datetime] = {}
     for path in sorted(one for one in folder.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file()):
         pieces, told = _read(path)
         found.counts[told] += 1
-        if told != "files":
-            continue
         addresses = {one.full_url: f"{one.resource_type}/{one.resource_id}" for one in pieces if one.full_url}
         for piece in pieces:
-            if piece.resource_type not in kept:
-                continue
-            stored, rank = _stored(piece, addresses, modified_at(path))
-            if stored.patient_id is None and stored.resource_type != "Endpoint":
-                found.counts["without a patient"] += 1
-                continue
-            key = (stored.resource_type, stored.resource_id)
-            if key not in found.resources or ranks[key] < rank:
-                found.resources[key], ranks[key] = stored, rank
+            if piece.resource_type in kept:
+                found.take(*_stored(piece, addresses, modified_at(path)))
     return found

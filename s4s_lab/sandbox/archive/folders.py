@@ -21,6 +21,7 @@ from s4s_lab.values.instants import parse_date_time
 TYPES = ("ImagingStudy", "ExplanationOfBenefit", "Coverage", "DiagnosticReport", "Patient", "Endpoint")
 ENDPOINT_ID = "sandbox-wado-rs"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9.-]{1,58}")
+_LINK_HINT = 'It must be a JSON object such as {"98890234": "smart-1288992"}: DICOM PatientID to FHIR Patient id.'
 _GENDERS = {"M": "male", "F": "female", "O": "other"}
 
 
@@ -88,16 +89,19 @@ def _read_link(path: Path | None, dicom: Path | None) -> dict[str, str]:
     """Return which DICOM PatientID is which FHIR Patient."""
     if path is None or dicom is None:
         return {}
-    hint = 'It must be a JSON object such as {"98890234": "smart-1288992"}: DICOM PatientID to FHIR Patient id.'
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError:
-        raise UsageError(f"The link file {path} cannot be read.", hint=hint) from None
-    except ValueError:
-        raise UsageError(f"The link file {path} is no JSON.", hint=hint) from None
+    content = _json(path)
     if not isinstance(content, dict) or not all(isinstance(one, str) and one for one in content.values()):
-        raise UsageError(f"The link file {path} is no object of texts.", hint=hint)
+        raise UsageError(f"The link file {path} is no object of texts.", hint=_LINK_HINT)
     return content
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError:
+        raise UsageError(f"The link file {path} cannot be read.", hint=_LINK_HINT) from None
+    except ValueError:
+        raise UsageError(f"The link file {path} is no JSON.", hint=_LINK_HINT) from None
 
 
 def _patients_of(files: Sequence[DicomFile], links: dict[str, str], found: Found, fhir: Path | None) -> dict[Path, str]:
@@ -143,12 +147,14 @@ def _participants(resources: Iterable[Stored]) -> tuple[Participant, ...]:
 
 
 def _name(patient: dict[str, Any]) -> str:
-    for name in patient.get("name") or ():
-        parts = [*(name.get("given") or ()), name.get("family")] if isinstance(name, dict) else []
-        written = " ".join(str(part) for part in parts if part)
-        if written or (isinstance(name, dict) and name.get("text")):
-            return written or str(name["text"])
-    return ""
+    """Return the first name that can be read, as people write it."""
+    names = (name for name in patient.get("name") or () if isinstance(name, dict))
+    return next(filter(None, map(_written, names)), "")
+
+
+def _written(name: dict[str, Any]) -> str:
+    parts = [*(name.get("given") or ()), name.get("family")]
+    return " ".join(str(part) for part in parts if part) or str(name.get("text") or "")
 
 
 def _notice(found: Found, fhir: Path | None, files: int, left_out: int, dicom: Path | None) -> str:
@@ -184,29 +190,30 @@ def _studies(
 
 
 def _position(one: DicomFile) -> tuple[int, str, int, str]:
-    header = one.header
+    """Return where a file stands in its study; what has no number comes first."""
+    series, instance = (one.number(keyword) for keyword in ("SeriesNumber", "InstanceNumber"))
+    first = -1
     return (
-        one.number("SeriesNumber"),
-        header["SeriesInstanceUID"],
-        one.number("InstanceNumber"),
-        header["SOPInstanceUID"],
+        first if series is None else series,
+        one.header["SeriesInstanceUID"],
+        first if instance is None else instance,
+        one.header["SOPInstanceUID"],
     )
 
 
 def _patient(patient_id: str, file: DicomFile) -> dict[str, Any]:
     header = file.header
-    patient: dict[str, Any] = {"resourceType": "Patient", "id": patient_id}
-    if header["PatientID"]:
-        kind = {"coding": [{"system": "http://hl7.org/fhir/v2/0203", "code": "MR"}]}
-        patient["identifier"] = [{"type": kind, "value": header["PatientID"]}]
+    kind = {"coding": [{"system": "http://hl7.org/fhir/v2/0203", "code": "MR"}]}
     family, _, given = header["PatientName"].partition("=")[0].partition("^")
-    if family or given:
-        patient["name"] = [{"family": family, "given": [one for one in given.split("^")[:2] if one]}]
-    if header["PatientSex"] in _GENDERS:
-        patient["gender"] = _GENDERS[header["PatientSex"]]
-    if born := _date(header["PatientBirthDate"]):
-        patient["birthDate"] = born
-    return patient
+    name = _filled({"family": family, "given": [one for one in given.split("^")[:2] if one]})
+    return _filled({
+        "resourceType": "Patient",
+        "id": patient_id,
+        "identifier": [{"type": kind, "value": header["PatientID"]}] if header["PatientID"] else None,
+        "name": [name],
+        "gender": _GENDERS.get(header["PatientSex"]),
+        "birthDate": _date(header["PatientBirthDate"]),
+    })  # fmt: skip
 
 
 def _date(text: str) -> str:
@@ -258,26 +265,28 @@ def imaging_study(patient_id: str, files: Sequence[DicomFile]) -> dict[str, Any]
     uid = header["StudyInstanceUID"]
     groups = [list(group) for _, group in groupby(files, key=lambda one: one.header["SeriesInstanceUID"])]
     modalities = dict.fromkeys(one.header["Modality"] for one in files if one.header["Modality"])
-    study: dict[str, Any] = {
+    return _filled({
         "resourceType": "ImagingStudy",
         "id": "dicom-" + hashlib.sha256(f"{patient_id} {uid}".encode()).hexdigest()[:16],
         "uid": f"urn:oid:{uid}",
-        "accession": {"value": header["AccessionNumber"]} if header["AccessionNumber"] else None,
-        "identifier": [{"value": header["StudyID"]}] if header["StudyID"] else None,
+        "accession": _filled({"value": header["AccessionNumber"]}),
+        "identifier": [_filled({"value": header["StudyID"]})],
         "availability": "ONLINE",
-        "modalityList": [{"system": DCM, "code": code} for code in modalities] or None,
+        "modalityList": [{"system": DCM, "code": code} for code in modalities],
         "patient": {"reference": f"Patient/{patient_id}"},
-        "started": started(header) or None,
-        "referrer": {"display": _spoken(header["ReferringPhysicianName"])}
-        if header["ReferringPhysicianName"]
-        else None,
+        "started": started(header),
+        "referrer": _filled({"display": _spoken(header["ReferringPhysicianName"])}),
         "endpoint": [{"reference": f"Endpoint/{ENDPOINT_ID}"}],
         "numberOfSeries": len(groups),
         "numberOfInstances": len(files),
-        "description": header["StudyDescription"] or None,
+        "description": header["StudyDescription"],
         "series": [_series(group) for group in groups],
-    }
-    return {name: value for name, value in study.items() if value is not None}
+    })  # fmt: skip
+
+
+def _filled(element: dict[str, Any]) -> dict[str, Any]:
+    """Return an element without what is empty: FHIR JSON has neither empty texts nor empty objects."""
+    return {name: value for name, value in element.items() if value not in ("", {}, [], [{}], None)}
 
 
 def _spoken(name: str) -> str:
@@ -289,19 +298,19 @@ def _spoken(name: str) -> str:
 
 def _series(files: Sequence[DicomFile]) -> dict[str, Any]:
     header = files[0].header
-    series: dict[str, Any] = {
+    return _filled({
         "uid": f"urn:oid:{header['SeriesInstanceUID']}",
         "number": files[0].number("SeriesNumber"),
         "modality": {"system": DCM, "code": header["Modality"]} if header["Modality"] else None,
-        "description": header["SeriesDescription"] or None,
+        "description": header["SeriesDescription"],
         "numberOfInstances": len(files),
-        "bodySite": {"display": header["BodyPartExamined"]} if header["BodyPartExamined"] else None,
-        "instance": [_instance(one) for one in files],
-    }
-    return {name: value for name, value in series.items() if value not in (None, -1)}
-
-
-def _instance(file: DicomFile) -> dict[str, Any]:
-    instance = {"uid": f"urn:oid:{file.header['SOPInstanceUID']}", "sopClass": f"urn:oid:{file.header['SOPClassUID']}"}
-    number = file.number("InstanceNumber")
-    return instance | ({"number": number} if number >= 0 else {})
+        "bodySite": _filled({"display": header["BodyPartExamined"]}),
+        "instance": [
+            _filled({
+                "uid": f"urn:oid:{one.header['SOPInstanceUID']}",
+                "number": one.number("InstanceNumber"),
+                "sopClass": f"urn:oid:{one.header['SOPClassUID']}" if one.header["SOPClassUID"] else None,
+            })
+            for one in files
+        ],
+    })  # fmt: skip

@@ -34,31 +34,33 @@ def person_seed(person: Person) -> int:
     return int.from_bytes(digest(person.mrn)[:4])
 
 
-def _pixels(exam: Exam, series: SeriesProtocol) -> list[Field]:
-    """Return the images of a series in physical units."""
+def _slices(exam: Exam, series: SeriesProtocol) -> list[Field]:
     kind, _, contrast = series.picture.partition(" ")
-    seed, heights, size = person_seed(exam.person), list(series.heights_mm), series.rows
-    shape = (series.rows, series.columns)
-    match kind:
-        case "head":
-            return list(head_slices(Head(seed, exam.lesion_mm), contrast, heights, size))
-        case "chest" | "abdomen":
-            return list(trunk_slices(Trunk(seed, exam.lesion_mm), series.picture, heights, size))
+    seed, heights = person_seed(exam.person), list(series.heights_mm)
+    if kind == "head":
+        return list(head_slices(Head(seed, exam.lesion_mm), contrast, heights, series.rows))
+    return list(trunk_slices(Trunk(seed, exam.lesion_mm), series.picture, heights, series.rows))
+
+
+def _view(exam: Exam, series: SeriesProtocol, number: int) -> Field:
+    seed, view, shape = person_seed(exam.person), series.views[number], (series.rows, series.columns)
+    match series.picture:
         case "radiograph":
-            return [radiograph(Trunk(seed, exam.lesion_mm), view, size) for view in series.views]
+            return radiograph(Trunk(seed, exam.lesion_mm), view, series.rows)
         case "ultrasound":
-            return [
-                planar.ultrasound(seed + number, view.split()[0], size, cyst_mm=exam.lesion_mm)
-                for number, view in enumerate(series.views)
-            ]
+            return planar.ultrasound(seed + number, view.split()[0], series.rows, cyst_mm=exam.lesion_mm)
         case "mammogram":
-            sides = [(view[0], view.split()[1]) for view in series.views]
-            return [
-                planar.mammogram(seed, side, view, shape, lesion_mm=exam.lesion_mm if side == "L" else 0)
-                for side, view in sides
-            ]
+            side, projection = view.split()
+            return planar.mammogram(seed, side, projection, shape, lesion_mm=exam.lesion_mm if side == "L" else 0)
         case _:
-            return [planar.bone_scan(seed, view, shape, hot=exam.lesion_mm > 0) for view in series.views]
+            return planar.bone_scan(seed, view, shape, hot=exam.lesion_mm > 0)
+
+
+def _images(exam: Exam, series: SeriesProtocol) -> list[Field]:
+    """Return the images of a series in physical units."""
+    if series.heights_mm:
+        return _slices(exam, series)
+    return [_view(exam, series, number) for number in range(series.count)]
 
 
 def _study_level(exam: Exam) -> Dataset:
@@ -132,7 +134,7 @@ def series_files(exam: Exam, number: int) -> tuple[bytes, ...]:
     series = PROTOCOLS[exam.protocol].series[number]
     series_uid, uids = instance_uids(exam, number)
     files = []
-    for index, image in enumerate(_pixels(exam, series)):
+    for index, image in enumerate(_images(exam, series)):
         dataset = _study_level(exam)
         dataset.SeriesInstanceUID, dataset.SeriesNumber, dataset.SeriesDescription = (
             series_uid,

@@ -133,7 +133,13 @@ class ImageStudy:
     instances: tuple[Instance, ...]
 
     def select(self, series_uid: str | None = None, instance_uid: str | None = None) -> list[Instance]:
-        """Return the instances of the study, of one series, or the one instance asked for."""
+        """Return the instances of the study, of one series, or the one instance asked for.
+
+        Parameters
+        ----------
+        series_uid, instance_uid : str, optional
+            Bare UIDs.
+        """
         return [
             one
             for one in self.instances
@@ -162,7 +168,15 @@ class Archive:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def put(self, resources: Iterable[Stored], studies: Iterable[ImageStudy] = ()) -> None:
-        """Add resources and images, or put newer versions in place of older ones, all at once."""
+        """Add resources and images, or put newer versions in place of older ones, all at once.
+
+        Parameters
+        ----------
+        resources : iterable of Stored
+            Versions.
+        studies : iterable of ImageStudy
+            Images.
+        """
         with self._lock:
             for one in resources:
                 self._resources.setdefault(one.resource_type, {})[one.resource_id] = one
@@ -171,19 +185,39 @@ class Archive:
                 self._studies[study.patient_id, study.study_uid] = study
 
     def remove(self, stored: Stored, study_uid: str = "") -> None:
-        """Take a resource, and the images that go with it, out of the record."""
+        """Take a resource, and the images that go with it, out of the record.
+
+        Parameters
+        ----------
+        stored : Stored
+            What the archive holds now.
+        study_uid : str
+            Of the images, or empty.
+        """
         with self._lock:
             del self._resources[stored.resource_type][stored.resource_id]
             self._removed.add((stored.resource_type, stored.resource_id))
             self._studies.pop((stored.patient_id or "", study_uid), None)
 
     def read(self, resource_type: str, resource_id: str) -> Stored | None:
-        """Return a resource, or None when there is none."""
+        """Return a resource, or None when there is none.
+
+        Parameters
+        ----------
+        resource_type, resource_id : str
+            Its address.
+        """
         with self._lock:
             return self._resources.get(resource_type, {}).get(resource_id)
 
     def was_removed(self, resource_type: str, resource_id: str) -> bool:
-        """Say whether there was such a resource once."""
+        """Say whether there was such a resource once.
+
+        Parameters
+        ----------
+        resource_type, resource_id : str
+            Its address.
+        """
         with self._lock:
             return (resource_type, resource_id) in self._removed
 
@@ -217,18 +251,40 @@ class Archive:
             yield max(utc_now(), self._told + timedelta(milliseconds=1))
 
     def study(self, study_uid: str, patient_id: str) -> ImageStudy | None:
-        """Return the images of a participant's study; None when there are none, or they are somebody else's."""
+        """Return the images of a participant's study; None when there are none, or they are somebody else's.
+
+        Parameters
+        ----------
+        study_uid : str
+            Bare UID.
+        patient_id : str
+            Who asks.
+        """
         with self._lock:
             return self._studies.get((patient_id, study_uid))
 
     def participant(self, choice: int | str) -> Participant | None:
-        """Return a participant by position, patient id or name."""
+        """Return a participant, or None when there is none.
+
+        Parameters
+        ----------
+        choice : int or str
+            Position, patient id or name.
+        """
         if isinstance(choice, int):
             return self.participants[choice] if -len(self.participants) <= choice < len(self.participants) else None
         return next((one for one in self.participants if choice in (one.patient_id, one.name)), None)
 
     def count(self, resource_type: str, patient_id: str) -> int:
-        """Return how many resources of a type a participant has."""
+        """Return how many resources of a type a participant has.
+
+        Parameters
+        ----------
+        resource_type : str
+            FHIR resource type.
+        patient_id : str
+            Whose record.
+        """
         with self._lock:
             held = self._resources.get(resource_type, {}).values()
             return sum(one.patient_id == patient_id for one in held)

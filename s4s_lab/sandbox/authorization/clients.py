@@ -42,13 +42,24 @@ class Client:
     secret: Secret | None
 
     def knows_secret(self, offered: str) -> bool:
-        """Say whether `offered` is this client's secret."""
+        """Say whether this is the client's secret.
+
+        Parameters
+        ----------
+        offered : str
+            As it came.
+        """
         return self.secret is not None and hmac.compare_digest(self.secret.reveal().encode(), offered.encode())
 
     def may_return_to(self, redirect_uri: str) -> bool:
         """Say whether the browser may be sent to `redirect_uri`.
 
         The text must be a registered one; public clients may use any port of a registered loopback address.
+
+        Parameters
+        ----------
+        redirect_uri : str
+            As asked.
 
         References
         ----------
@@ -76,11 +87,14 @@ def _usable_redirect(uri: object) -> bool:
         return False
     try:
         parts = urlsplit(uri)
-        host, user, _ = parts.hostname, parts.username, parts.port
+        # Reading the port checks it.
+        _ = parts.port
     except ValueError:
         return False
-    if parts.scheme in ("http", "https"):
-        return user is None and host is not None and (parts.scheme == "https" or host in (*_LOOPBACK, "localhost"))
+    if parts.scheme == "http":
+        return parts.username is None and parts.hostname in (*_LOOPBACK, "localhost")
+    if parts.scheme == "https":
+        return parts.username is None and bool(parts.hostname)
     # RFC 8252, section 7.1: a private-use scheme is a domain name in reverse, so `javascript:` and the like never pass.
     return "." in parts.scheme
 
@@ -93,7 +107,13 @@ class Clients:
         self._lock = threading.Lock()
 
     def add(self, client: Client) -> Client:
-        """Keep a client; the oldest dynamic one gives way when there are too many."""
+        """Keep a client; the oldest dynamic one gives way when there are too many.
+
+        Parameters
+        ----------
+        client : Client
+            The first one that is kept stays.
+        """
         with self._lock:
             if len(self._clients) >= MAX_CLIENTS:
                 # The first one is the demo client, which stays.
@@ -102,7 +122,13 @@ class Clients:
         return client
 
     def get(self, client_id: str | None) -> Client | None:
-        """Return the client of an id, or None."""
+        """Return the client of an id, or None.
+
+        Parameters
+        ----------
+        client_id : str or None
+            As it came.
+        """
         with self._lock:
             return self._clients.get(client_id or "")
 

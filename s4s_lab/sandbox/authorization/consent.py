@@ -83,7 +83,18 @@ class Consent:
         self._lock = threading.Lock()
 
     async def authorize(self, request: Request) -> Response:
-        """Answer an authorization request with the consent page, or send the browser back with an error."""
+        """Answer an authorization request with the consent page, or send the browser back with an error.
+
+        Parameters
+        ----------
+        request : Request
+            With the parameters in its query.
+
+        Raises
+        ------
+        PageRefusal
+            When it must not be sent back: client, redirect URI or `aud` are wrong.
+        """
         pairs = list(request.query_params.multi_items())
         asked = {name: value for name, value in pairs if value}
         client = self._trusted_return(pairs, asked)
@@ -159,7 +170,18 @@ class Consent:
         return form
 
     async def answer(self, request: Request) -> Response:
-        """Take the participant's answer and send the browser back to the app, once."""
+        """Take the participant's answer and send the browser back to the app, once.
+
+        Parameters
+        ----------
+        request : Request
+            The form of the consent page.
+
+        Raises
+        ------
+        PageRefusal
+            When the form is not this server's own, or no answer to an open question.
+        """
         form = await self._own_form(request)
         with self._lock:
             pending = self._pending.get(form.get("request", ""))
@@ -194,7 +216,18 @@ class Consent:
         return response
 
     async def manage(self, request: Request) -> Response:
-        """Show what is shared with whom, and stop what the participant wants stopped."""
+        """Show what is shared with whom, and stop what the participant wants stopped.
+
+        Parameters
+        ----------
+        request : Request
+            GET, or POST with the form of this page.
+
+        Raises
+        ------
+        PageRefusal
+            When the form is not this server's own.
+        """
         if request.method == "POST":
             form = await self._own_form(request)
             self._grants.end(form.get("approval", ""))

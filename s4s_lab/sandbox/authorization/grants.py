@@ -97,6 +97,11 @@ class Token:
 def challenge_of(verifier: str) -> str:
     """Return the PKCE S256 challenge of a verifier.
 
+    Parameters
+    ----------
+    verifier : str
+        As the app made it.
+
     References
     ----------
     RFC 7636, section 4.2.
@@ -237,7 +242,13 @@ class Grants:
         return answer
 
     def find(self, token: str) -> Token | None:
-        """Return a token that is good now, or None."""
+        """Return a token that is good now, or None.
+
+        Parameters
+        ----------
+        token : str
+            As it came.
+        """
         with self._lock:
             held = self._tokens.get(token)
         return None if held is None or held.used or held.expires_at <= self.now() else held
@@ -266,7 +277,13 @@ class Grants:
                 del self._tokens[token]
 
     def end(self, approval_id: str) -> bool:
-        """End an approval with every token and code of it; say whether there was one."""
+        """End an approval with every token and code of it; say whether there was one.
+
+        Parameters
+        ----------
+        approval_id : str
+            Of the approval.
+        """
         with self._lock:
             ended = self._approvals.pop(approval_id, None)
             if ended is not None:

@@ -75,7 +75,13 @@ def covers(scope: str, resource_type: str, interaction: Literal["r", "s"]) -> bo
 
 
 def plain_words(scope: str) -> list[str]:
-    """Return what granted scopes mean, one sentence each, for the consent page."""
+    """Return what granted scopes mean, one phrase each, for the consent page.
+
+    Parameters
+    ----------
+    scope : str
+        Granted scopes, separated by spaces.
+    """
     readings = [reading for one in scope.split() if (reading := _reading(one))]
     words = [_WORDS.get(name, f"see your {name} records") for name, _ in readings]
     if OFFLINE in scope.split():

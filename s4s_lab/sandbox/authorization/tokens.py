@@ -33,6 +33,15 @@ def _basic(header: str) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)
 
 
+def _offered(header: str | None, form: dict[str, str]) -> tuple[str, str]:
+    """Return the client id and secret that came, by Basic or in the body."""
+    if header is None:
+        return form.get("client_id", ""), form.get("client_secret", "")
+    if "client_secret" in form:
+        raise OAuthRefusal("invalid_request", "Authenticate in one way: by Basic, or with client_secret.")
+    return _basic(header)
+
+
 class Tokens:
     """The authorization server's endpoints without a page.
 
@@ -56,21 +65,29 @@ class Tokens:
         self._grants = grants
 
     def _client(self, request: Request, form: dict[str, str]) -> Client:
-        """Return the client that authenticated, by Basic or in the body; public ones only name themselves."""
-        header = request.headers.get("authorization")
-        if header is not None and "client_secret" in form:
-            raise OAuthRefusal("invalid_request", "Authenticate in one way: by Basic, or with client_secret.")
-        client_id, secret = _basic(header) if header is not None else (form.get("client_id"), form.get("client_secret"))
+        """Return the client that authenticated; public ones only name themselves."""
+        client_id, secret = _offered(request.headers.get("authorization"), form)
         client = self._clients.get(client_id)
         if client is None or form.get("client_id", client_id) != client_id:
             raise OAuthRefusal("invalid_client", "The client is unknown.", status=401, headers=_CHALLENGE)
         public = client.secret is None and not secret
-        if not public and not client.knows_secret(secret or ""):
+        if not public and not client.knows_secret(secret):
             raise OAuthRefusal("invalid_client", "The client secret is wrong.", status=401, headers=_CHALLENGE)
         return client
 
     async def token(self, request: Request) -> Response:
-        """Exchange a code or a refresh token for tokens."""
+        """Exchange a code or a refresh token for tokens.
+
+        Parameters
+        ----------
+        request : Request
+            A form, with the client's authentication.
+
+        Raises
+        ------
+        OAuthRefusal
+            With the error code of RFC 6749, section 5.2.
+        """
         form = await read_form(request)
         client = self._client(request, form)
         grant_type = _required(form, "grant_type")
@@ -85,14 +102,36 @@ class Tokens:
         return json_answer(answer, headers=NO_STORE)
 
     async def revoke(self, request: Request) -> Response:
-        """End a token; unknown ones are no error."""
+        """End a token; unknown ones are no error.
+
+        Parameters
+        ----------
+        request : Request
+            A form, with the client's authentication.
+
+        Raises
+        ------
+        OAuthRefusal
+            `invalid_client`, or `invalid_request`.
+        """
         form = await read_form(request)
         client = self._client(request, form)
         self._grants.revoke(client, _required(form, "token"))
         return Response(status_code=200, headers=NO_STORE)
 
     async def introspect(self, request: Request) -> Response:
-        """Tell a registered, confidential client what a token is good for."""
+        """Tell a registered, confidential client what a token is good for.
+
+        Parameters
+        ----------
+        request : Request
+            A form, with the client's authentication.
+
+        Raises
+        ------
+        OAuthRefusal
+            `invalid_client`, or `invalid_request`.
+        """
         form = await read_form(request)
         client = self._client(request, form)
         if client.secret is None:
@@ -113,7 +152,18 @@ class Tokens:
         return json_answer(answer, headers=NO_STORE)
 
     async def register(self, request: Request) -> Response:
-        """Register an app."""
+        """Register an app.
+
+        Parameters
+        ----------
+        request : Request
+            Client metadata as JSON.
+
+        Raises
+        ------
+        OAuthRefusal
+            With the error code of RFC 7591, section 3.2.2.
+        """
         try:
             metadata = msgspec.json.decode(await request.body())
         except (msgspec.DecodeError, UnicodeDecodeError):

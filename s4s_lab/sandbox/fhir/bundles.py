@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -71,7 +71,13 @@ class Pagings:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def keep(self, result: Result) -> str:
-        """Keep a result and return its random key."""
+        """Keep a result and return its random key.
+
+        Parameters
+        ----------
+        result : Result
+            What was found.
+        """
         key = secrets.token_urlsafe(12)
         with self._lock:
             self._results[key] = (self.now(), result)
@@ -80,7 +86,13 @@ class Pagings:
         return key
 
     def find(self, page: str) -> tuple[str, int, Result] | None:
-        """Return key, offset and result of a page's name; None when it is unknown or too old."""
+        """Return key, offset and result of a page's name; None when it is unknown or too old.
+
+        Parameters
+        ----------
+        page : str
+            As in a `next` link.
+        """
         parts = _PAGE.fullmatch(page)
         if parts is None:
             return None
@@ -163,10 +175,15 @@ def page_bundle(result: Result, pagings: Pagings, fhir_url: str, includes_of: In
     links = [("self", f"{page_url}{key}.{offset}" if key else result.self_url)]
     if end < len(result.matches):
         links.append(("next", f"{page_url}{key or pagings.keep(result)}.{end}"))
-    matches = result.matches[offset:end]
-    included = {found.reference: found for one in matches for found in includes_of(one)} if result.with_includes else {}
     bundle = _bundle(result.moment, len(result.matches), links)
-    if matches:
-        bundle["entry"] = [_entry(one, fhir_url, "match") for one in matches]
-        bundle["entry"] += [_entry(one, fhir_url, "include") for one in included.values()]
-    return msgspec.json.encode(bundle)
+    entries = _entries(result.matches[offset:end], fhir_url, includes_of if result.with_includes else None)
+    # FHIR JSON has no empty arrays.
+    return msgspec.json.encode(bundle | ({"entry": entries} if entries else {}))
+
+
+def _entries(matches: Sequence[Stored], fhir_url: str, includes_of: IncludesOf | None) -> list[dict[str, Any]]:
+    included = {found.reference: found for one in matches for found in includes_of(one)} if includes_of else {}
+    return [
+        *(_entry(one, fhir_url, "match") for one in matches),
+        *(_entry(one, fhir_url, "include") for one in included.values()),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from s4s_lab.sandbox.archive import Stored
@@ -71,33 +71,32 @@ def _ids(value: str) -> Condition:
     return lambda one, _: one.resource_id in wanted
 
 
+def _token_of(element: object) -> tuple[str, str]:
+    """Return system and value of an identifier; a bare UID counts as one of DICOM's."""
+    if isinstance(element, dict):
+        return str(element.get("system") or ""), str(element.get("value") or "")
+    return "urn:dicom:uid", bare_uid(str(element))
+
+
 def _identifiers_of(one: Stored, elements: Sequence[str]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for element in elements:
-        held = one.resource.get(element)
-        for identifier in held if isinstance(held, list) else [held]:
-            if isinstance(identifier, str):
-                found.append(("urn:dicom:uid", bare_uid(identifier)))
-            elif isinstance(identifier, dict):
-                found.append((str(identifier.get("system") or ""), str(identifier.get("value") or "")))
-    return found
+    held = (one.resource.get(element, []) for element in elements)
+    return [_token_of(single) for value in held for single in (value if isinstance(value, list) else [value])]
+
+
+def _matches_token(wanted: str, system: str, value: str) -> bool:
+    """Match a token parameter: `value`, `system|value`, `|value` or `system|`; a study UID with or without urn:oid."""
+    wanted_system, bar, wanted_value = wanted.rpartition("|")
+    if not wanted_system and not wanted_value:
+        return False
+    right_system = not bar or system == wanted_system
+    return right_system and (not wanted_value or bare_uid(value) == bare_uid(wanted_value))
 
 
 def _identifier(value: str, elements: Sequence[str]) -> Condition:
-    """Match a token parameter: `value`, `system|value`, `|value` or `system|`; a study UID with or without urn:oid."""
-    wanted = [one.rpartition("|") for one in value.split(",")]
-
-    def holds(one: Stored, _: datetime) -> bool:
-        held = _identifiers_of(one, elements)
-        return any(
-            (not bar or found_system == system)
-            and (not text or bare_uid(found) == bare_uid(text))
-            and bool(system or text)
-            for system, bar, text in wanted
-            for found_system, found in held
-        )
-
-    return holds
+    wanted = value.split(",")
+    return lambda one, _: any(
+        _matches_token(token, *identifier) for identifier in _identifiers_of(one, elements) for token in wanted
+    )
 
 
 def _own_patient(value: str, patient_id: str, fhir_url: str) -> Condition:
@@ -124,36 +123,53 @@ class _Reader:
     count: int = DEFAULT_COUNT
     summary: bool = False
     include: bool = False
+    conditions: list[Condition] = field(default_factory=list)
+    used: list[tuple[str, str]] = field(default_factory=list)
 
-    def condition(self, name: str, value: str) -> Condition | None:
+    def _condition(self, name: str, value: str) -> Condition | None:
         """Return the condition that a parameter sets, or None when it sets none."""
-        if name == "_lastUpdated":
-            return _last_updated(value)
-        if name == "_id":
-            return _ids(value)
-        if name == "identifier":
-            return _identifier(value, self.kind.identifier_from)
         if name in self.kind.patient_parameters:
             return _own_patient(value, self.patient_id, self.fhir_url)
-        return None
+        if name == "identifier":
+            return _identifier(value, self.kind.identifier_from)
+        simple = {"_lastUpdated": _last_updated, "_id": _ids}.get(name)
+        return simple(value) if simple is not None else None
 
-    def control(self, name: str, value: str) -> bool:
+    def _shapes_answer(self, name: str, value: str) -> bool:
         """Take a parameter that shapes the answer; say whether it was one."""
-        if name == "_count":
-            self.count = _count(value)
-            # FHIR STU3, "Search": _count=0 asks for the total alone.
-            self.summary = self.summary or self.count == 0
-        elif name == "_summary" and value in ("count", "false"):
-            self.summary = self.summary or value == "count"
-        elif name == "_include" and value in (self.kind.include, f"{self.kind.include}:Endpoint") and self.kind.include:
-            self.include = True
-        else:
-            return name == "_format"
+        include = self.kind.include
+        match name:
+            case "_count":
+                self.count = _count(value)
+                # FHIR STU3, "Search": _count=0 asks for the total alone.
+                self.summary = self.summary or self.count == 0
+            case "_summary" if value in ("count", "false"):
+                self.summary = self.summary or value == "count"
+            case "_include" if include and value in (include, f"{include}:Endpoint"):
+                self.include = True
+            case _:
+                return name == "_format"
+        return True
+
+    def take(self, full_name: str, value: str) -> bool:
+        """Take a parameter; say whether it was used."""
+        name = _without_modifier(self.kind, full_name)
+        condition = self._condition(name, value)
+        if condition is not None:
+            self.conditions.append(condition)
+        elif not self._shapes_answer(name, value):
+            return False
+        self.used.append((full_name, value))
         return True
 
 
-def _known(kind: Kind) -> frozenset[str]:
-    return frozenset({"_lastUpdated", "_id", "identifier", "_count", "_summary", "_include", *kind.patient_parameters})
+def _without_modifier(kind: Kind, full_name: str) -> str:
+    """Return a parameter's name; a modifier of a known one is refused, but for the type of a patient reference."""
+    name, _, modifier = full_name.partition(":")
+    known = {"_lastUpdated", "_id", "identifier", "_count", "_summary", "_include", *kind.patient_parameters}
+    if modifier and name in known and (modifier != "Patient" or name not in kind.patient_parameters):
+        raise FhirRefusal(400, "not-supported", f"The modifier :{modifier[:32]} is not supported on {name}.")
+    return name
 
 
 def read_search(
@@ -166,7 +182,7 @@ def read_search(
     kind : Kind
         What is searched.
     pairs : iterable of (str, str)
-        Names and values; a name that comes twice must hold twice.
+        Names and values; a name that comes twice must hold twice, one without a value says nothing.
     patient_id : str
         Whom the token is for.
     fhir_url : str
@@ -184,17 +200,7 @@ def read_search(
     FHIR STU3, "Search"; "Handling errors": unknown parameters are ignored and left out of the self link.
     """
     reader = _Reader(kind, patient_id, fhir_url)
-    conditions: list[Condition] = []
-    used: list[tuple[str, str]] = []
-    for full_name, value in pairs:
-        name, _, modifier = full_name.partition(":")
-        if modifier and name in _known(kind) and (modifier != "Patient" or name not in kind.patient_parameters):
-            raise FhirRefusal(400, "not-supported", f"The modifier :{modifier[:32]} is not supported on {name}.")
-        condition = reader.condition(name, value) if value else None
-        if condition is not None:
-            conditions.append(condition)
-        if condition is not None or (value and reader.control(name, value)):
-            used.append((full_name, value))
-        elif strict and value:
-            raise FhirRefusal(400, "not-supported", f"The parameter {full_name[:64]} is not supported on {kind.name}.")
-    return Search(kind, tuple(conditions), reader.count, reader.summary, reader.include, tuple(used))
+    for name, value in pairs:
+        if value and not reader.take(name, value) and strict:
+            raise FhirRefusal(400, "not-supported", f"The parameter {name[:64]} is not supported on {kind.name}.")
+    return Search(kind, tuple(reader.conditions), reader.count, reader.summary, reader.include, tuple(reader.used))

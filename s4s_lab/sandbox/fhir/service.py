@@ -64,7 +64,18 @@ class FhirService:
         ]
 
     async def metadata(self, request: Request) -> Response:
-        """Answer with the CapabilityStatement; no token is needed."""
+        """Answer with the CapabilityStatement; no token is needed.
+
+        Parameters
+        ----------
+        request : Request
+            Its Accept header and `_format` count.
+
+        Raises
+        ------
+        FhirRefusal
+            406 when it wants another format.
+        """
         _check_format(request)
         return json_answer(self._statement, media_type=FHIR_JSON)
 
@@ -73,7 +84,18 @@ class FhirService:
         return json_answer(self._configuration)
 
     async def read(self, request: Request) -> Response:
-        """Answer with one resource."""
+        """Answer with one resource.
+
+        Parameters
+        ----------
+        request : Request
+            Names type and id in its path.
+
+        Raises
+        ------
+        FhirRefusal
+            401, 403, 404, or 410 for what was removed.
+        """
         _check_format(request)
         token = bearer(request, self._grants)
         kind = _kind(request)
@@ -91,7 +113,18 @@ class FhirService:
         return json_answer(found.raw, headers=headers, media_type=FHIR_JSON)
 
     async def search(self, request: Request) -> Response:
-        """Answer with a page of a search: a new one, or a later page of one begun before."""
+        """Answer with a page of a search: a new one, or a later page of one begun before.
+
+        Parameters
+        ----------
+        request : Request
+            GET, or POST to `_search` with a form.
+
+        Raises
+        ------
+        FhirRefusal
+            400, 401, 403, 404 for a type that is not served, or 410 for a page that has ended.
+        """
         _check_format(request)
         token = bearer(request, self._grants)
         kind = _kind(request)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from s4s_lab.errors import S4SWarning
-from s4s_lab.lake import Dataset, PullRow, open_dataset
+from s4s_lab.lake import Dataset, PullRow, delta, durable, open_dataset
 from s4s_lab.lake.delta import open_table
 from s4s_lab.lake.entries import entry_path, newest_version, read_entry
 from tests.faults.lake import working
@@ -130,6 +130,27 @@ def test_tables_never_show_a_lost_version_under_the_number_of_another(
 def test_a_missing_last_entry_costs_that_commit(data: Dataset, calm: Dataset) -> None:
     lose_entry(data.log.path)
     assert_same(open_dataset(data.path()), calm)
+
+
+def test_a_log_that_falls_back_while_it_is_open_takes_the_tables_along(data: Dataset, calm: Dataset) -> None:
+    lose_entry(data.log.path)
+    assert_same(data, calm)
+
+
+def test_what_others_committed_is_synced_before_a_table_shows_it(
+    data: Dataset, person: Person, steps: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = working.known(data, person.patient_id)
+    with monkeypatch.context() as another:
+        # Another writer has committed and not synced yet.
+        another.setattr(delta, "make_durable", lambda _commits: None)
+        version = put(data, record, steps[2])
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "sync", synced.append)
+    data.refresh()
+    of_tables = [place for place, path in enumerate(synced) if data.path() / "tables" in path.parents]
+    lasts = [synced.index(path) for path in (entry_path(data.log.path, version), file_of(data.log.path))]
+    assert max(lasts) < min(of_tables)
 
 
 @pytest.mark.parametrize("cut", CUTS)

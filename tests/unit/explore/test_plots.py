@@ -20,7 +20,8 @@ def table(rows: list[tuple[int | None, list[str]]]) -> pd.DataFrame:
         "started": pa.array(started, pa.timestamp("ms", "UTC")),
         "modalities": pa.array([kinds for _, kinds in rows], pa.list_(pa.string())),
     }
-    return pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+    frame: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
 
 
 def bars(rows: list[tuple[int | None, list[str]]]) -> tuple[dict[str, dict[int, int]], str]:

@@ -33,9 +33,9 @@ def studies(test_data: Path) -> Files:
     return found
 
 
-def receive(data: Dataset, study_uid: str, files: list[Path]) -> None:
+def receive(data: Dataset, study_uid: str, files: list[Path], archive: str = "archive") -> None:
     """Put files into the cache as a retrieval does."""
-    key = StudyKey("archive", study_uid, SOURCE, "p", "S-1")
+    key = StudyKey(archive, study_uid, SOURCE, "p", "S-1")
     with deposit(data.images.root, data.images.index, key) as incoming:
         for path in files:
             incoming.begin_part({})
@@ -55,8 +55,9 @@ def test_every_file_in_the_cache_is_a_row_that_leads_to_it(data: Dataset, studie
 
 
 def test_the_table_is_in_the_order_of_the_cache(data: Dataset, studies: Files) -> None:
-    for uid, files in studies.items():
-        receive(data, uid, files)
+    for archive in ("b", "a"):
+        for uid, files in studies.items():
+            receive(data, uid, files, archive)
     assert data.arrow("dicom_instance").equals(data.images.instances())
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from s4s_lab.errors import NotInDataset, UsageError
 from s4s_lab.lake import CurrentVersion, Dataset, ResourceVersion, open_dataset
+from s4s_lab.lake.delta import open_table
 from s4s_lab.lake.entries import read_entry
-from tests.unit.lake.records import NOON, SOURCE, Person, connect, place, put, tombstone_of, version_of
+from tests.unit.lake.records import NOON, SOURCE, Person, connect, place, put, tombstone_of, version_of, versions
 
 LAST_CHECK = datetime(2026, 10, 31, 23, 59, 59, 999000, tzinfo=UTC)
 
@@ -130,3 +131,18 @@ def test_buckets_spread_patients_and_depend_on_the_server_too(data: Dataset) -> 
     assert set(found) == set(range(64))
     # printf 'http://127.0.0.1:9/fhir\np' | sha256sum: the low six bits of the eighth byte, 2c; with fhir2 it is a7.
     assert [data.log.bucket(SOURCE, "p"), data.log.bucket(SOURCE + "2", "p")] == [0x2C, 0x27]
+
+
+def test_compaction_moves_rows_and_changes_no_state(data: Dataset, darcy: Person) -> None:
+    record = connect(data, darcy)
+    for number in range(5):
+        put(data, record, [version_of(darcy.study, description=f"seen {number} times")])
+    data.refresh()
+    digest, table = data.log.digest(), data.arrow("imaging_study")
+    compacted = open_table(data.log.path).optimize.compact()
+    assert compacted["numFilesRemoved"] > compacted["numFilesAdded"] > 0
+    assert data.log.digest() == digest
+    assert data.log.changed(data.log.version - 1, data.log.version) == {}
+    assert data.arrow("imaging_study").equals(table)
+    entry = read_entry(data.path("imaging_study"), versions(data)["imaging_study"])
+    assert (entry.transactions, entry.added) == ({"resources": data.log.version}, ())

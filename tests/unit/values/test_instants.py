@@ -45,7 +45,7 @@ def test_every_spelling_gives_the_first_moment_it_names(text: str, expected: dat
              "2016-04-01 02:52:32", "٢٠١٦", "9999-12-31T23:00:00-05:00"]
 )  # fmt: skip
 def test_what_is_no_instant_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\S"):
         parse_date_time(text)
 
 
@@ -75,8 +75,9 @@ def test_an_instant_is_written_in_utc_with_milliseconds() -> None:
     assert format_instant(moment) == "2016-04-01T02:52:32.007Z"
 
 
-@given(st.datetimes(timezones=st.just(UTC), min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)))
-def test_writing_and_reading_an_instant_keeps_its_milliseconds(moment: datetime) -> None:
+@given(st.integers(-2_208_988_800_000_000, 7_258_118_400_000_000))
+def test_writing_and_reading_an_instant_keeps_its_milliseconds(micros: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
     cut = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     assert parse_date_time(format_instant(moment)) == cut
     assert from_millis(to_millis(moment)) == cut
