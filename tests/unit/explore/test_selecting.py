@@ -19,7 +19,8 @@ def studies() -> pd.DataFrame:
             "number_of_series": pa.array([2, 1, None, 2], pa.int32()),
         }
     )
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
 
 
 def test_a_list_column_holds_a_value_when_one_element_is_it(studies: pd.DataFrame) -> None:
