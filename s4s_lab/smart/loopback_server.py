@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import re
 import socket
 import threading
@@ -14,6 +15,7 @@ _MAX_HEAD_BYTES = 32 << 10
 _MAX_TARGET_CHARACTERS = 8 << 10
 _HEAD_TIMEOUT_S = 5.0
 _FAREWELL_S = 45.0
+_LAST_WORDS_S = 5.0
 _BACKLOG = 128
 _REQUEST_LINE = re.compile(r"(?P<method>[A-Z]{1,16}) (?P<target>/[\x21-\x7e]*) HTTP/1\.[01]", re.ASCII)
 # Nothing is loaded, kept, framed or told to the next page (RFC 9700, section 4.2.4: no leak by Referer).
@@ -129,6 +131,8 @@ class LoopbackServer:
     def close(self) -> None:
         """Free the port; replies that are being made are still sent."""
         if not self._stopped.is_set():
+            # The program may end right after this: the page on its way to the participant still goes out.
+            atexit.register(self._thread.join, _LAST_WORDS_S)
             self._loop.call_soon_threadsafe(self._stop.set)
             self._stopped.wait()
 
@@ -138,6 +142,7 @@ class LoopbackServer:
         finally:
             self._stopped.set()
             self._loop.close()
+            atexit.unregister(self._thread.join)
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._accept, sock=self._socket, limit=_MAX_HEAD_BYTES, backlog=_BACKLOG)
