@@ -44,6 +44,16 @@ def test_whole_entries_have_no_fault(table: Path, version: int) -> None:
     assert fault_of(table, version) is None
 
 
+def test_an_entry_without_numbers_that_lost_a_line_is_noticed(table: Path) -> None:
+    commit = delta.append(table, pa.table([[1, 2], ["e", "f"]], schema=SCHEMA), transactions={})
+    path = entry_path(table, commit.version)
+    info, first, _ = path.read_text().splitlines()
+    assert fault_of(table, commit.version) is None
+    for lines in ([info, first], [info]):
+        path.write_text("\n".join(lines))
+        assert fault_of(table, commit.version) == "its log entry is cut off"
+
+
 @pytest.mark.parametrize("version", [0, 1, 2])
 def test_an_entry_cut_anywhere_is_noticed(table: Path, version: int) -> None:
     path = entry_path(table, version)
