@@ -23,6 +23,13 @@ def opened(dataset: Path) -> Dataset:
 def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
     """Return the dataset's connections, or one patient's.
 
+    Parameters
+    ----------
+    data : Dataset
+        Whose connections.
+    patient : str or None
+        A FHIR patient id; None: all.
+
     Raises
     ------
     NotInDataset

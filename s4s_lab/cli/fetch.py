@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import pandas as pd
@@ -72,8 +71,16 @@ def _of(record: ConnectionRecord, rows: pd.DataFrame, uids: list[str]) -> list[s
     return [uid for uid in known if uid in uids] if uids else known
 
 
-def show_fetch(report: FetchReport, title: str | None = None, tell: Callable[[str], None] = say) -> None:
-    """Write a fetch's report as a table, what went wrong below it."""
+def show_fetch(report: FetchReport, title: str | None = None) -> None:
+    """Write a fetch's report as a table, what went wrong below it.
+
+    Parameters
+    ----------
+    report : FetchReport
+        What to tell.
+    title : str, optional
+        Above the table; the outcome when None.
+    """
     rows = [
         [study.study_uid, study.state, study.instances, study.expected, f"{study.bytes / 1e6:.2f}"]
         for study in report.studies
@@ -81,4 +88,4 @@ def show_fetch(report: FetchReport, title: str | None = None, tell: Callable[[st
     show(title or f"Fetch: {report.outcome}", ["study_uid", "state", "files", "expected", "MB"], rows)
     for study in report.studies:
         if study.error:
-            tell(f"  {study.study_uid}: {study.error}")
+            say(f"  {study.study_uid}: {study.error}")

@@ -26,7 +26,13 @@ P = ParamSpec("P")
 
 
 def exit_code(error: S4SError) -> int:
-    """Return the exit code that tells a calling program what kind of no an error is."""
+    """Return the exit code that tells a calling program what kind of no an error is.
+
+    Parameters
+    ----------
+    error : S4SError
+        What ended a command.
+    """
     if isinstance(error, UsageError | NotADataset):
         return USAGE
     if isinstance(error, Waiting):
@@ -35,7 +41,13 @@ def exit_code(error: S4SError) -> int:
 
 
 def gravest(codes: Iterable[int]) -> int:
-    """Return the gravest of several exit codes."""
+    """Return the gravest of several exit codes.
+
+    Parameters
+    ----------
+    codes : iterable of int
+        Exit codes.
+    """
     return min(codes, key=_GRAVITY.index, default=DONE)
 
 
@@ -77,7 +89,13 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 
 def text_of(cell: object) -> str:
-    """Return a table's cell as text: nothing for what is missing, instants to the second, lists with commas."""
+    """Return a table's cell as text: nothing for what is missing, instants to the second, lists with commas.
+
+    Parameters
+    ----------
+    cell : object
+        A value out of a table.
+    """
     if isinstance(cell, np.ndarray | list | tuple):
         return ", ".join(map(str, cell))
     if cell is None or cell is pd.NA or cell is pd.NaT:

@@ -53,7 +53,15 @@ def run(
 
 
 def show_pull(report: PullReport, title: str | None = None) -> None:
-    """Write a pull's report as a table with its notes."""
+    """Write a pull's report as a table with its notes.
+
+    Parameters
+    ----------
+    report : PullReport
+        What to tell.
+    title : str, optional
+        Above the table; patient and server when None.
+    """
     table = report.table()
     rows = [[name, *cells] for name, cells in zip(table.index, table.to_numpy(), strict=True)]
     heading = title or f"Pull of patient {report.patient_id} at {report.fhir_url}: {report.outcome}"

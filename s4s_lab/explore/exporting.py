@@ -107,6 +107,15 @@ def save_table(table: pa.Table, target: Path, kind: str) -> None:
 def write_table(table: pa.Table, handle: IO[bytes], kind: str) -> None:
     """Write one table into an open binary file.
 
+    Parameters
+    ----------
+    table : Table
+        What to write.
+    handle : binary file
+        Open for writing.
+    kind : str
+        `parquet`, `csv` or `ndjson`.
+
     Raises
     ------
     UsageError

@@ -39,7 +39,13 @@ class Advice:
     not_before: datetime | None = None
 
     def broad_is_due(self, now: datetime) -> bool:
-        """Say whether updates are not to be relied on, or have been for long enough."""
+        """Say whether updates are not to be relied on, or have been for long enough.
+
+        Parameters
+        ----------
+        now : datetime
+            Our clock, aware.
+        """
         return self.filter in ("ignored", "empty", "broken") or self.next_broad is None or self.next_broad <= now
 
 

@@ -47,7 +47,13 @@ class Received:
 
 
 def content_hash(resource: Mapping[str, Any]) -> str:
-    """Return the sha256 of a resource's content: equal for versions that differ in their stamps only."""
+    """Return the sha256 of a resource's content: equal for versions that differ in their stamps only.
+
+    Parameters
+    ----------
+    resource : mapping
+        A decoded resource.
+    """
     content = dict(resource)
     meta = content.get("meta")
     if isinstance(meta, dict):
@@ -56,7 +62,13 @@ def content_hash(resource: Mapping[str, Any]) -> str:
 
 
 def received(entry: Entry) -> Received:
-    """Return an entry's resource with its key, stamps and content hash."""
+    """Return an entry's resource with its key, stamps and content hash.
+
+    Parameters
+    ----------
+    entry : Entry
+        A match of a search, or what a read gave.
+    """
     resource = entry.resource
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
@@ -133,7 +145,15 @@ def compare(current: Mapping[str, CurrentVersion], brought: Iterable[Received], 
 
 
 def absent_from(current: Mapping[str, CurrentVersion], seen: Iterable[str]) -> list[str]:
-    """Return the ids that the log holds as present and a complete broad pull did not show."""
+    """Return the ids that the log holds as present and a complete broad pull did not show.
+
+    Parameters
+    ----------
+    current : mapping of str to CurrentVersion
+        The log's newest versions by id.
+    seen : iterable of str
+        Ids that a complete broad pull showed.
+    """
     shown = set(seen)
     return [key for key, version in current.items() if version.fell_out is None and key not in shown]
 

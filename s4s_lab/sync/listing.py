@@ -30,7 +30,13 @@ class Tally:
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
-        """Note something once."""
+        """Note something once.
+
+        Parameters
+        ----------
+        text : str
+            A sentence without a full stop.
+        """
         if text not in self.warnings:
             self.warnings.append(text)
 
@@ -77,7 +83,15 @@ class Listing:
 
 
 def belongs_to(resource: Mapping[str, Any], patient_id: str) -> bool:
-    """Say whether a resource's patient reference, where it can be read, is the patient that was asked for."""
+    """Say whether a resource's patient reference, where it can be read, is the patient that was asked for.
+
+    Parameters
+    ----------
+    resource : mapping
+        A decoded resource.
+    patient_id : str
+        The patient that was asked for.
+    """
     reference = patient_reference_of(dict(resource))
     if not reference or reference.startswith(("#", "urn:")):
         return True
@@ -123,6 +137,11 @@ def everything(source: Source) -> tuple[Listing, bool]:
     A server that gives fewer resources than its `Bundle.total` is asked once more; when the two still disagree what
     came is kept, and nothing is concluded from what did not.
 
+    Parameters
+    ----------
+    source : Source
+        Whom to ask.
+
     Raises
     ------
     PatientMismatch
@@ -164,6 +183,15 @@ def updates(source: Source, last_check: datetime, overlap: timedelta) -> tuple[L
     Milliseconds first; a server that answers 400 is asked again in seconds, then in days. The self link shows whether
     the server used the filter at all.
 
+    Parameters
+    ----------
+    source : Source
+        Whom to ask.
+    last_check : datetime
+        Up to when everything is known, aware.
+    overlap : timedelta
+        How far before it to ask.
+
     References
     ----------
     S4S imaging page, "On periodic-update". FHIR STU3, "Search": self link, lenient handling.
@@ -185,6 +213,11 @@ def updates(source: Source, last_check: datetime, overlap: timedelta) -> tuple[L
 
 def filter_behaviour(source: Source) -> Filter:
     """Find out by two counting queries whether `_lastUpdated` does what it says; asked when records are known.
+
+    Parameters
+    ----------
+    source : Source
+        Whom to ask.
 
     Returns
     -------

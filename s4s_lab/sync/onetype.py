@@ -127,7 +127,15 @@ def _broad_instead(source: Source, why: str, behaviour: Filter, last_check: date
 
 
 def fingerprint(link: Connection, item: PlanItem) -> str:
-    """Identify what is asked and by which right: another scope or FHIR version starts with a first pull."""
+    """Identify what is asked and by which right: another scope or FHIR version starts with a first pull.
+
+    Parameters
+    ----------
+    link : Connection
+        Its scope and FHIR version count.
+    item : PlanItem
+        What is asked.
+    """
     text = json.dumps([item.resource_type, item.parameter, link.fhir_version, sorted(link.scope.split())])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -43,6 +43,11 @@ PULL_PLAN = (
 def planned(types: tuple[str, ...] | None) -> tuple[PlanItem, ...]:
     """Return the plan's lines for `types`, all of them when None.
 
+    Parameters
+    ----------
+    types : tuple of str or None
+        Resource types; repeated ones count once.
+
     Raises
     ------
     UsageError

@@ -30,13 +30,27 @@ class Progress:
         self.waited_s = 0.0
 
     def step(self, name: str, *, done: bool = False) -> None:
-        """Name what is worked on; `done` moves the bar."""
+        """Name what is worked on; `done` moves the bar.
+
+        Parameters
+        ----------
+        name : str
+            What is worked on.
+        done : bool
+            Whether a step ends with it.
+        """
         self._bar.set_description_str(name, refresh=True)
         if done:
             self._bar.update(1)
 
     def waiting(self, wait: Wait) -> None:
-        """Show a wait and count it."""
+        """Show a wait and count it.
+
+        Parameters
+        ----------
+        wait : Wait
+            What the client is about to wait for.
+        """
         self.waited_s += wait.seconds
         if self._tally is not None:
             self._tally.waited_s += wait.seconds
@@ -45,6 +59,11 @@ class Progress:
     @contextmanager
     def counting(self, tally: Tally) -> Iterator[None]:
         """Count waits for `tally` inside the block, and move the bar at its end.
+
+        Parameters
+        ----------
+        tally : Tally
+            Whose waits they are.
 
         Yields
         ------

@@ -83,7 +83,13 @@ class TypePull:
 
 
 def gravest(outcomes: Sequence[Outcome]) -> Literal["done", "waiting", "failed"]:
-    """Return the gravest of several outcomes; skipped counts as done."""
+    """Return the gravest of several outcomes; skipped counts as done.
+
+    Parameters
+    ----------
+    outcomes : sequence of str
+        In any order; none at all is done.
+    """
     if "failed" in outcomes:
         return "failed"
     return "waiting" if "waiting" in outcomes else "done"

@@ -43,7 +43,13 @@ class Settled:
     held: tuple[str, ...] = ()
 
     def differences(self, resource_type: str) -> tuple[Difference, ...]:
-        """Return the records in which the broad pull and the updates before it disagree."""
+        """Return the records in which the broad pull and the updates before it disagree.
+
+        Parameters
+        ----------
+        resource_type : str
+            The type of the records.
+        """
         found = [Difference(resource_type, key, "late", "updates never brought it") for key in self.late]
         found += [Difference(resource_type, key, "fallen out", reason) for key, reason in self.fallen.items()]
         found += [Difference(resource_type, key, "returned") for key in self.comparison.returned]
@@ -129,7 +135,17 @@ def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -
 def versions_to_append(
     settled: Settled, current: Mapping[str, CurrentVersion], resource_type: str, fhir_version: str
 ) -> list[ResourceVersion]:
-    """Return the log rows of a settled listing: received versions, then one tombstone for each record that fell out."""
+    """Return the log rows of a settled listing: received versions, then one tombstone for each record that fell out.
+
+    Parameters
+    ----------
+    settled : Settled
+        What the listing means.
+    current : mapping of str to CurrentVersion
+        The log's newest versions by id: a tombstone names the content that fell out.
+    resource_type, fhir_version : str
+        Written into each row.
+    """
     rows = [as_version(item, resource_type, fhir_version) for item in settled.comparison.to_append]
     for key, reason in settled.fallen.items():
         known = current[key]
@@ -148,7 +164,15 @@ def versions_to_append(
 
 
 def as_version(item: Received, resource_type: str, fhir_version: str) -> ResourceVersion:
-    """Return the log row of one received resource."""
+    """Return the log row of one received resource.
+
+    Parameters
+    ----------
+    item : Received
+        What the server sent.
+    resource_type, fhir_version : str
+        Written into the row.
+    """
     return ResourceVersion(
         resource_type=resource_type,
         resource_id=item.resource_id,

@@ -89,6 +89,15 @@ def since(last_check: datetime, overlap: timedelta, precision: Precision = "mill
     A date means the end of that day to `gt`, so a server that takes nothing finer is asked from the day before; seconds
     are cut and one is taken off for the same reason.
 
+    Parameters
+    ----------
+    last_check : datetime
+        Up to when everything is known, aware.
+    overlap : timedelta
+        How far before it to ask.
+    precision : {"millisecond", "second", "date"}
+        The finest that the server takes.
+
     References
     ----------
     S4S imaging page, "On periodic-update". FHIR STU3, "Search", prefixes and date parameters.

@@ -28,6 +28,11 @@ def parse_date_time(text: str) -> datetime:
     Missing parts are the earliest ones, a missing offset counts as UTC, fractions of any length are cut (never rounded)
     at milliseconds, second 60 becomes 59.999.
 
+    Parameters
+    ----------
+    text : str
+        A date, dateTime or instant; white space around it is left out.
+
     Returns
     -------
     datetime
@@ -63,6 +68,11 @@ def parse_date_time(text: str) -> datetime:
 def parse_date(text: str) -> date:
     """Parse a FHIR date or dateTime to the first day that the text names, without any shift of zone.
 
+    Parameters
+    ----------
+    text : str
+        A date or dateTime.
+
     Raises
     ------
     ValueError
@@ -76,6 +86,11 @@ def parse_date(text: str) -> date:
 
 def parse_http_date(text: str) -> datetime | None:
     """Parse an HTTP date (`Date`, `Retry-After`) in any of its three forms; None when it is none of them.
+
+    Parameters
+    ----------
+    text : str
+        The value of a header; 64 characters of it count.
 
     References
     ----------
@@ -91,6 +106,11 @@ def parse_http_date(text: str) -> datetime | None:
 def format_instant(moment: datetime) -> str:
     """Write an aware datetime as a FHIR instant in UTC with milliseconds, such as `2016-04-01T02:52:32.000Z`.
 
+    Parameters
+    ----------
+    moment : datetime
+        Aware, in any zone; cut at milliseconds.
+
     References
     ----------
     S4S imaging page: `lastCheck` is a FHIR instant; a `+` in an offset would need escaping in a URL, `Z` does not.
@@ -99,12 +119,24 @@ def format_instant(moment: datetime) -> str:
 
 
 def to_millis(moment: datetime) -> int:
-    """Return whole milliseconds since 1970-01-01 UTC, cut."""
+    """Return whole milliseconds since 1970-01-01 UTC, cut.
+
+    Parameters
+    ----------
+    moment : datetime
+        Aware.
+    """
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def from_millis(millis: int) -> datetime:
-    """Return the aware UTC datetime of milliseconds since 1970-01-01 UTC."""
+    """Return the aware UTC datetime of milliseconds since 1970-01-01 UTC.
+
+    Parameters
+    ----------
+    millis : int
+        Milliseconds since 1970-01-01 UTC; may be negative.
+    """
     return EPOCH + timedelta(milliseconds=millis)
 
 

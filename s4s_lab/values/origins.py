@@ -24,6 +24,11 @@ def _split(url: str) -> SplitResult:
 def origin_of(url: str) -> str:
     """Return scheme, host and port of a URL in one normal form, such as `https://ehr.example:443`.
 
+    Parameters
+    ----------
+    url : str
+        An absolute address.
+
     Raises
     ------
     UsageError
@@ -41,7 +46,13 @@ def origin_of(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether a URL names this very machine."""
+    """Say whether a URL names this very machine.
+
+    Parameters
+    ----------
+    url : str
+        An absolute address.
+    """
     host = (_split(url).hostname or "").rstrip(".")
     if host == "localhost":
         return True
@@ -53,6 +64,11 @@ def is_loopback(url: str) -> bool:
 
 def require_secure(url: str) -> str:
     """Return `url` if it is https, or http to this very machine.
+
+    Parameters
+    ----------
+    url : str
+        An absolute address.
 
     Raises
     ------
@@ -71,6 +87,11 @@ def require_secure(url: str) -> str:
 def base_url(url: str) -> str:
     """Return a service's base URL without trailing slashes, query and fragment.
 
+    Parameters
+    ----------
+    url : str
+        An absolute address, perhaps with a slash too many.
+
     Raises
     ------
     UsageError
@@ -81,7 +102,13 @@ def base_url(url: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """Return `url` fit for a message: no query, no fragment, no user name; a query shows as `?…`."""
+    """Return `url` fit for a message: no query, no fragment, no user name; a query shows as `?…`.
+
+    Parameters
+    ----------
+    url : str
+        Anything that was meant as an address.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:

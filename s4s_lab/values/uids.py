@@ -15,6 +15,11 @@ _URN = re.compile(r"urn:oid:", re.IGNORECASE)
 def is_uid(text: str) -> bool:
     """Say whether `text` has the form of a bare DICOM UID: ASCII digits and single dots, 64 characters at most.
 
+    Parameters
+    ----------
+    text : str
+        Without `urn:oid:`.
+
     References
     ----------
     DICOM PS3.5, section 9.1.
@@ -25,6 +30,11 @@ def is_uid(text: str) -> bool:
 def bare_uid(text: str) -> str:
     """Return `text` without `urn:oid:` and surrounding white space; nothing else is checked or changed.
 
+    Parameters
+    ----------
+    text : str
+        A UID as FHIR or DICOM writes it.
+
     References
     ----------
     S4S imaging page: "assume this uid was urn:oid:2.16.124…", used in the address without the prefix.
@@ -34,6 +44,11 @@ def bare_uid(text: str) -> str:
 
 def checked_uid(text: str) -> str:
     """Return the bare UID in `text`.
+
+    Parameters
+    ----------
+    text : str
+        A UID as FHIR or DICOM writes it, or anything that somebody sent in its place.
 
     Raises
     ------
