@@ -153,7 +153,6 @@ class LoopbackServer:
             _, late = await asyncio.wait(self._talks, timeout=_FAREWELL_S)
             for talk in late:
                 talk.cancel()
-        await self._loop.shutdown_default_executor()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talk = self._loop.create_task(self._talk(reader, writer))

@@ -9,6 +9,8 @@ import logging
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -91,6 +93,29 @@ def test_the_connected_page_holds_nothing_of_the_exchange(pending: PendingLaunch
     page = approve(_start(pending))
     for secret in ("code-0", "access-1", "refresh-1", PATIENT, CLIENT_ID):
         assert secret not in page.body
+
+
+_CONNECT_AND_END = """
+import sys
+from s4s_lab.connection import connect
+from s4s_lab.values import Registration, Secret
+registration = Registration(sys.argv[2], Secret(sys.argv[3]), sys.argv[4])
+connect(sys.argv[1], registration, show=lambda url: print(url, flush=True), timeout_s=30)
+"""
+
+
+@pytest.mark.parametrize("run", range(3))
+def test_a_program_that_ends_when_it_is_connected_still_sends_the_page(
+    server: SmartServer, registration: Registration, run: int
+) -> None:
+    arguments = [server.fhir_url, CLIENT_ID, CLIENT_SECRET, registration.redirect_uri]
+    command = [sys.executable, "-W", "error", "-c", _CONNECT_AND_END, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        page = approve(program.stdout.readline().strip())
+        assert program.communicate(timeout=30) == ("", "")
+    assert (page.status, "You are connected" in page.body) == (200, True)
+    assert program.returncode == 0
 
 
 def test_connect_shows_the_authorize_address_and_frees_the_port(
