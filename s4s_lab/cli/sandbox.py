@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from s4s_lab import sandbox
-from s4s_lab.cli.output import command
+from s4s_lab.cli.output import command, say
 from s4s_lab.values import DEMO_REDIRECT_URI
 
 
@@ -51,4 +52,13 @@ def run(
         link=link,
         redirect_uri=redirect_uri,
         ready_file=ready_file,
+        on_ready=_tell,
     )
+
+
+def _tell(server: sandbox.Sandbox) -> None:
+    say(f"An S4S reference server runs at {server.fhir_url}, its images at {server.wado_url}.")
+    say(f"{len(server.participants)} participants can be connected:")
+    say(f"  s4s connect {server.fhir_url} --dataset study")
+    say("Ctrl-C ends it.")
+    sys.stdout.flush()

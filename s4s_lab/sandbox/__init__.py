@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,7 @@ def serve(
     redirect_uri: str = DEMO_REDIRECT_URI,
     retrieve_s: float = 1.0,
     ready_file: Path | None = None,
+    on_ready: Callable[[Sandbox], None] = lambda _: None,
 ) -> None:
     """Run a reference server until it is interrupted (SIGINT) or ended (SIGTERM).
 
@@ -115,6 +116,8 @@ def serve(
         As for `start`.
     ready_file : Path, optional
         Receives the server's addresses and a demo registration as JSON once it answers; removed when it ends.
+    on_ready : callable
+        Gets the running server once it answers.
 
     Raises
     ------
@@ -133,6 +136,7 @@ def serve(
         try:
             if ready_file is not None:
                 handle.write_ready_file(ready_file, sandbox.ready())
+            on_ready(sandbox)
             with contextlib.suppress(KeyboardInterrupt):
                 ended.wait()
         finally:
