@@ -96,13 +96,15 @@ class _Walk:
         try:
             if self._explicit:
                 group, element, vr, length = self._short(self.buffer, at)
-                if vr in _SHORT or (vr not in _LONG and group != _ITEM_GROUP and _VR.fullmatch(vr)):
-                    self.position = at + 8
-                    return group << 16 | element, length
-                if vr in _LONG:
+                if group == _ITEM_GROUP:
+                    pass
+                elif vr in _LONG:
                     self.position = at + 12
                     return group << 16 | element, self._length(self.buffer, at + 8)[0]
-            # Without a VR an element is in implicit form, as within a sequence of VR UN (PS3.5, section 6.2.2).
+                elif vr in _SHORT or _VR.fullmatch(vr):
+                    self.position = at + 8
+                    return group << 16 | element, length
+            # Items have no VR; nor have elements within a sequence of VR UN (PS3.5, sections 7.5 and 6.2.2).
             group, element, length = self._plain(self.buffer, at)
         except struct.error:
             raise _Cut("it ends within an element") from None

@@ -164,6 +164,16 @@ def test_a_damaged_file_is_brought_again(cache: DicomCache, damage: str) -> None
     assert incoming.new == 1
 
 
+def test_a_file_that_is_gone_gives_way_to_one_with_other_bytes(cache: DicomCache) -> None:
+    put(cache, [FIRST])
+    (path,) = cache.root.rglob("*.dcm")
+    path.unlink()
+    other = image_file("1.9.1", filler=9)
+    assert put(cache, [other]).issues == ()
+    assert path.read_bytes() == other
+    assert cache.instances()["sha256"].to_pylist() == [hashlib.sha256(other).hexdigest()]
+
+
 def test_only_this_user_may_read_whatever_the_umask_says(cache: DicomCache) -> None:
     before = os.umask(0)
     try:

@@ -93,6 +93,9 @@ NESTINGS = {
         length=UNDEFINED,
     ),
     "empty": element(NESTED, b"SQ", SEQUENCE_END, length=UNDEFINED),
+    # The first bytes of these lengths read DS, a VR, and BB, none.
+    "fragments of 0x5344 bytes": element(PRIVATE, b"OB", item(b"\xff" * 0x5344) + SEQUENCE_END, length=UNDEFINED),
+    "fragments of 0x4242 bytes": element(PRIVATE, b"OB", item(b"\xff" * 0x4242) + SEQUENCE_END, length=UNDEFINED),
 }
 
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from s4s_lab.dicom import DicomCache, archive_key, retrieve_study
@@ -78,3 +85,40 @@ def test_a_single_file_whose_end_nothing_shows_is_not_kept(client: HttpClient, c
     with archive(reply) as server, pytest.raises(TruncatedAnswer, match="without a length"):
         retrieve_study(client, cache, server.request())
     assert not list(cache.root.rglob("*.dcm"))
+
+
+CHILD = """
+import sys; from pathlib import Path
+from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
+from s4s_lab.net import HttpClient
+request = StudyRequest(sys.argv[1], sys.argv[2], 200, "https://ehr.example/fhir", "smart-1288992", "P-0007")
+with HttpClient() as client:
+    retrieve_study(client, DicomCache(Path(sys.argv[3])), request)
+"""
+
+
+def test_a_killed_retrieval_leaves_nothing_that_the_next_one_does_not_mend(
+    client: HttpClient, cache: DicomCache
+) -> None:
+    parts = [image_file(f"1.9.{number}", size=16, number=number) for number in range(1, 201)]
+    half, killed = len(body_of(parts, boundary=BOUNDARY)) // 2, threading.Event()
+
+    def half_of_it() -> Iterator[bytes]:
+        yield study_answer(parts, cut=half)
+        killed.wait(60)
+
+    with archive(half_of_it(), study_answer(parts)) as server:
+        command = [sys.executable, "-c", CHILD, server.base, STUDY, str(cache.root)]
+        with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as child:
+            ends = time.monotonic() + 60
+            while cache.instances().num_rows == 0 and time.monotonic() < ends:
+                time.sleep(0.02)
+            child.kill()
+        killed.set()
+        assert 0 < cache.instances().num_rows < 200
+        for row in cache.instances().to_pylist():
+            assert (cache.root.parent / row["path"]).read_bytes() == parts[row["instance_number"] - 1]
+        retrieval = retrieve_study(client, cache, server.request(expected=200))
+    assert (retrieval.state, retrieval.instances) == ("complete", 200)
+    assert sorted(path.read_bytes() for path in cache.root.rglob("*.dcm")) == sorted(parts)
+    assert not list(cache.root.rglob("*.part"))
