@@ -58,6 +58,11 @@ class DicomCache:
         -------
         CachedStudy
             With state `missing` when nothing is there.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
         """
         return self.index.study(archive, study_uid)
 
@@ -73,6 +78,11 @@ class DicomCache:
         -------
         pyarrow.Table
             With the schema of `instance_schema`; by source, patient, study, series and instance number.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
         """
         return table_of(self.index.rows(study_uid), self.root.name)
 

@@ -67,7 +67,7 @@ class Deposit:
         more = (f"and {self._more_issues} more like these",) if self._more_issues else ()
         return (*self._issues, *more)
 
-    def report(self, issue: str) -> None:
+    def _report(self, issue: str) -> None:
         """Keep one more oddity for the report."""
         if len(self._issues) < _MAX_ISSUES:
             self._issues.append(issue)
@@ -75,18 +75,46 @@ class Deposit:
             self._more_issues += 1
 
     def begin_part(self, headers: Mapping[str, str]) -> None:
-        """Open a file for a part that begins."""
+        """Open a file for a part that begins.
+
+        Parameters
+        ----------
+        headers : mapping of str to str
+            The part's; its Content-Length is compared with what comes.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
         self.parts += 1
         self._declared = headers.get("content-length")
         self._open = IncomingFile(self._folder / f"{self.parts}{PART_SUFFIX}")
 
     def part_data(self, data: memoryview) -> None:
-        """Write the next bytes of the open part."""
+        """Write the next bytes of the open part.
+
+        Parameters
+        ----------
+        data : memoryview
+            Any number of bytes.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
         if self._open is not None:
             self._open.write(data)
 
     def end_part(self) -> None:
-        """File the open part under its UIDs, or set it aside."""
+        """File the open part under its UIDs, or set it aside.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
         if self._open is None:
             return
         file = self._open
@@ -101,15 +129,15 @@ class Deposit:
             self._keep(file, header)
         self._open = None
         if len(self._syncs) >= _BATCH:
-            self.flush()
+            self._flush()
 
-    def abandon_part(self) -> None:
+    def _abandon_part(self) -> None:
         """Remove the open part, which will never be whole."""
         if self._open is not None:
             self._open.discard()
             self._open = None
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Begin to index the newest files, once they are on disk; waits for the batch before."""
         self._wait()
         if self._syncs:
@@ -118,9 +146,17 @@ class Deposit:
             self._syncs, self._rows, self._set_aside = [], [], []
 
     def finish(self) -> None:
-        """Wait until every whole part is on disk and indexed; the open one is removed."""
-        self.abandon_part()
-        self.flush()
+        """Wait until every whole part is on disk and indexed; the open one is removed.
+
+        Raises
+        ------
+        OSError
+            If the disk failed: files that may not be whole on it are not in the index.
+        DatasetError
+            If the index cannot be used.
+        """
+        self._abandon_part()
+        self._flush()
         self._wait()
         # A study that brought no file leaves no folder.
         with suppress(OSError):
@@ -140,7 +176,7 @@ class Deposit:
         if known is not None and known.sha256 != file.sha256 and self._is_intact(known):
             return f"instance {header.instance_uid} is there already with other bytes"
         if header.instance_uid in self.seen:
-            self.report(f"part {self.parts} repeats instance {header.instance_uid}")
+            self._report(f"part {self.parts} repeats instance {header.instance_uid}")
         return None
 
     def _is_intact(self, known: KnownFile) -> bool:
@@ -164,7 +200,7 @@ class Deposit:
         self.new += 1
 
     def _quarantine(self, file: IncomingFile, reason: str) -> None:
-        self.report(f"part {self.parts} is in quarantine: {reason}")
+        self._report(f"part {self.parts} is in quarantine: {reason}")
         path = self._move(file, self._root / self._study.archive / QUARANTINE / f"{file.sha256}.dcm")
         self._set_aside.append(SetAside(path, file.bytes, file.sha256, reason))
 
@@ -199,6 +235,13 @@ def deposit(root: Path, index: Index, study: StudyKey) -> Iterator[Deposit]:
     ------
     Deposit
         Hand it to a `MultipartParser`.
+
+    Raises
+    ------
+    OSError
+        If the disk failed.
+    DatasetError
+        If the index cannot be used.
     """
     with ThreadPoolExecutor(max_workers=_SYNC_THREADS, thread_name_prefix="s4s-sync") as executor:
         incoming = Deposit(root, index, study, executor)

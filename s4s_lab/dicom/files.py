@@ -20,14 +20,36 @@ _BUFFER_BYTES: Final = 256 << 10
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing, for this user alone."""
+    """Make a folder and those above it that are missing, for this user alone.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, or a file is in the way.
+    """
     if not path.is_dir():
         private_folder(path.parent)
         path.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
 def sync_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would survive a power cut."""
+    """Wait until a file, or the names in a folder, would survive a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder.
+
+    Raises
+    ------
+    OSError
+        If the disk failed.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -42,6 +64,11 @@ class IncomingFile:
     ----------
     path : Path
         Where it is written to; the file must not be there yet.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there, be it a link.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +80,18 @@ class IncomingFile:
         self._head = bytearray()
 
     def write(self, data: memoryview) -> None:
-        """Take the next bytes."""
+        """Take the next bytes.
+
+        Parameters
+        ----------
+        data : memoryview
+            Any number of bytes.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
         self._file.write(data)
         self._sha256.update(data)
         self.bytes += len(data)
@@ -62,7 +100,13 @@ class IncomingFile:
             self._head += data[:missing]
 
     def finish(self) -> None:
-        """Learn that all bytes are there."""
+        """Learn that all bytes are there.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it.
+        """
         self._file.close()
 
     def discard(self) -> None:
@@ -78,7 +122,13 @@ class IncomingFile:
         return self._sha256.hexdigest()
 
     def header(self) -> Header:
-        """Read the finished file's header: from its head, or from the whole file when that is too little."""
+        """Read the finished file's header: from its head, or from the whole file when that is too little.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read back.
+        """
         header = read_header(bytes(self._head))
         if not header.cut or self.bytes <= len(self._head):
             return header

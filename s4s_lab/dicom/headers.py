@@ -149,8 +149,11 @@ class _Reading:
         if attribute.tag in _BINARY_TAGS and len(raw) == _US_BYTES:
             return int.from_bytes(raw, "little" if self.elements.little else "big")
         text = self._text(attribute, raw).strip("\0 ")
-        if not attribute.is_list:
-            return self._parsed(attribute, text) if text else None
+        if attribute.is_list:
+            return self._list(attribute, text)
+        return self._parsed(attribute, text) if text else None
+
+    def _list(self, attribute: Attribute, text: str) -> list[Any]:
         items = [item.strip("\0 ") for item in text.split("\\")] if text else []
         parsed = [self._parsed(attribute, item) for item in items]
         # One bad number would shift the meaning of the others: the list is whole or empty.

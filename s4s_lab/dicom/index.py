@@ -186,12 +186,29 @@ class Index:
             yield connection
 
     def generation(self) -> int:
-        """Return a number that grows with every change."""
+        """Return a number that grows with every change.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
         rows = self._query("SELECT generation FROM cache")
         return int(rows[0][0]) if rows else 0
 
     def study(self, archive: str, study_uid: str) -> CachedStudy:
-        """Return what is known of one study."""
+        """Return what is known of one study.
+
+        Parameters
+        ----------
+        archive, study_uid : str
+            Its key.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
         rows = self._query(
             "SELECT state, expected, count(bytes), ifnull(sum(bytes), 0) FROM studies "
             "LEFT JOIN instances USING (archive, study_uid) WHERE archive = ? AND study_uid = ? GROUP BY study_uid",
@@ -202,7 +219,18 @@ class Index:
         return CachedStudy(study_uid, archive, state, instances, size, expected)
 
     def files(self, archive: str, study_uid: str) -> dict[str, KnownFile]:
-        """Return the files of one study by SOP Instance UID."""
+        """Return the files of one study by SOP Instance UID.
+
+        Parameters
+        ----------
+        archive, study_uid : str
+            The study's key.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
         rows = self._query(
             "SELECT instance_uid, path, bytes, sha256 FROM instances WHERE archive = ? AND study_uid = ?",
             archive,
@@ -211,7 +239,18 @@ class Index:
         return {uid: KnownFile(path, size, sha256) for uid, path, size, sha256 in rows}
 
     def rows(self, study_uid: str | None) -> list[tuple[Any, ...]]:
-        """Return the cells of table `dicom_instance`, lists and dates as JSON and ISO text, in the table's order."""
+        """Return the cells of table `dicom_instance`, lists and dates as JSON and ISO text, in the table's order.
+
+        Parameters
+        ----------
+        study_uid : str or None
+            Only of this study; of all when None.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
         return self._query(_SELECT, study_uid)
 
     def add(self, study: StudyKey, rows: Iterable[Mapping[str, Any]], set_aside: Iterable[SetAside] = ()) -> None:
@@ -225,6 +264,11 @@ class Index:
             Cells by column name; `path` relative to the cache.
         set_aside : iterable of SetAside
             Files that went to quarantine.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
         """
         cells = [(study.archive, *(_stored(row[name]) for name in _OF_FILE)) for row in rows]
         with self._writing() as connection:
@@ -239,7 +283,22 @@ class Index:
             _count_change(connection, changed)
 
     def settle(self, study: StudyKey, state: State, expected: int | None) -> None:
-        """Say how a retrieval of a study ended; nothing changes when the same is known already."""
+        """Say how a retrieval of a study ended; nothing changes when the same is known already.
+
+        Parameters
+        ----------
+        study : StudyKey
+            Made when it is not there yet.
+        state : "complete" or "partial"
+            How it ended.
+        expected : int or None
+            How many instances there should be.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
         with self._writing() as connection:
             _count_change(connection, _put_study(connection, study, state, expected))
 

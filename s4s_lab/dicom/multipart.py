@@ -56,10 +56,22 @@ class PartSink(Protocol):
     """Where the parser hands the parts to, as they come."""
 
     def begin_part(self, headers: Mapping[str, str]) -> None:
-        """Take the headers of a part that begins; names are in lower case."""
+        """Take the headers of a part that begins.
+
+        Parameters
+        ----------
+        headers : mapping of str to str
+            Names in lower case; of a repeated one the first.
+        """
 
     def part_data(self, data: memoryview) -> None:
-        """Take the next bytes of the open part."""
+        """Take the next bytes of the open part.
+
+        Parameters
+        ----------
+        data : memoryview
+            A view into the piece at hand.
+        """
 
     def end_part(self) -> None:
         """Learn that the open part is whole."""
