@@ -123,7 +123,7 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float) -> Type
             raise
         except Waiting as wait:
             result = replace(blank, outcome="waiting", not_before=wait.not_before, warnings=(str(wait),))
-        except (AccessRefused, ServerError) as error:
+        except (AccessRefused, ServerError, UsageError) as error:
             result = replace(blank, outcome="failed", warnings=(*tally.warnings, str(error)))
     return replace(result, started_at=started, requests=tally.requests, pages=tally.pages, waited_s=tally.waited_s)
 
