@@ -217,7 +217,8 @@ def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieva
             participant_id=job.link.participant_id,
         )
         cached = job.data.images.study(archive_key(address.wado_base, job.link.patient_id), address.study_uid)
-        if cached.state == "complete":
+        # The record may have grown since: then what was complete is so no longer.
+        if cached.state == "complete" and cached.instances >= (_declared(study) or 0):
             return Retrieval(study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, ())
         try:
             return retrieve_study(job.client, job.data.images, request)

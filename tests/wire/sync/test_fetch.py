@@ -125,6 +125,20 @@ def test_a_complete_study_is_not_asked_for_again(server: FhirServer, link: Conne
     assert (again.studies[0].state, again.studies[0].instances, again.studies[0].new) == ("complete", 2, 0)
 
 
+def test_a_study_that_has_grown_in_the_record_is_asked_for_again(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    more = [*PARTS, image_file("1.2.826.5.3")]
+    with archive(study_answer(PARTS), study_answer(more)) as running:
+        pulled(server, link, data, at(running))
+        fetch(link, data)
+        pulled(server, link, data, at(running, numberOfInstances=3))
+        pull(link, data, mode="broad", types=TYPES)
+        report = fetch(link, data)
+    assert len(running.requests) == 2
+    assert (report.studies[0].state, report.studies[0].instances) == ("complete", 3)
+
+
 def test_fewer_files_than_the_record_declares_is_partial_and_said(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:
