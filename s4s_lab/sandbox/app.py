@@ -103,7 +103,7 @@ def build_app(parts: Parts, hosts: frozenset[str] | None) -> Starlette:
     statement = capability_statement(parts.site, VERSION, format_instant(utc_now()))
     fhir = FhirService(parts.site, parts.archive, parts.grants, statement, smart_configuration(parts.site))
     wado = WadoService(parts.site, parts.archive, parts.grants, parts.retrieve_s)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _start(parts), methods=["GET"]),
             *authorization_routes(parts.site, parts.archive, parts.clients, parts.grants),
@@ -114,3 +114,6 @@ def build_app(parts: Parts, hosts: frozenset[str] | None) -> Starlette:
         exception_handlers={HTTPException: _refused, Exception: _failed},
         max_body_size=MAX_BODY_BYTES,
     )
+    # An address with a slash too many is none of this server's; a redirect would only hide that from the client.
+    app.router.redirect_slashes = False
+    return app

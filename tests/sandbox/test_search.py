@@ -197,6 +197,8 @@ def test_a_read_tells_its_version(reader: Reader) -> None:
         ("Observation", 404),
         ("Observation/1", 404),
         ("imagingstudy", 404),
+        ("ImagingStudy/", 404),
+        ("metadata/", 404),
         ("", 404),
         ("ImagingStudy/a/b/c", 404),
         ("ImagingStudy?_format=xml", 406),

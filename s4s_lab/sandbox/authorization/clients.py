@@ -82,19 +82,22 @@ def _same_but_port(offered: str, registered: str) -> bool:
     return one == other._replace(netloc=f"{shown}:{port}")
 
 
-def _usable_redirect(uri: object) -> bool:
-    if not isinstance(uri, str) or "#" in uri or any(not 32 < ord(c) < 127 for c in uri):
-        return False
+def _plain(uri: object) -> bool:
+    """Say whether this is text of printable ASCII without a fragment."""
+    return isinstance(uri, str) and "#" not in uri and all(32 < ord(c) < 127 for c in uri)
+
+
+def _usable_redirect(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
         # Reading the port checks it.
         _ = parts.port
     except ValueError:
         return False
-    if parts.scheme == "http":
-        return parts.username is None and parts.hostname in (*_LOOPBACK, "localhost")
-    if parts.scheme == "https":
-        return parts.username is None and bool(parts.hostname)
+    if parts.username is not None:
+        return False
+    if parts.scheme in ("http", "https"):
+        return bool(parts.hostname) and (parts.scheme == "https" or parts.hostname in (*_LOOPBACK, "localhost"))
     # RFC 8252, section 7.1: a private-use scheme is a domain name in reverse, so `javascript:` and the like never pass.
     return "." in parts.scheme
 
@@ -150,7 +153,11 @@ class Clients:
         RFC 7591, sections 2 and 3.
         """
         redirect_uris = metadata.get("redirect_uris")
-        if not isinstance(redirect_uris, list) or not redirect_uris or not all(map(_usable_redirect, redirect_uris)):
+        if (
+            not isinstance(redirect_uris, list)
+            or not redirect_uris
+            or not all(_plain(one) and _usable_redirect(one) for one in redirect_uris)
+        ):
             raise OAuthRefusal(
                 "invalid_redirect_uri",
                 "redirect_uris must list https addresses, or http ones on 127.0.0.1, without a fragment.",

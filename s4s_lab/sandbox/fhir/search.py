@@ -79,7 +79,7 @@ def _token_of(element: object) -> tuple[str, str]:
 
 
 def _identifiers_of(one: Stored, elements: Sequence[str]) -> list[tuple[str, str]]:
-    held = (one.resource.get(element, []) for element in elements)
+    held = (one.resource.get(element) or [] for element in elements)
     return [_token_of(single) for value in held for single in (value if isinstance(value, list) else [value])]
 
 
