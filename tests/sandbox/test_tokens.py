@@ -108,6 +108,15 @@ def test_a_form_that_cannot_be_read_is_refused(app: App, body: bytes) -> None:
     assert error_of(answered) == "invalid_request"
 
 
+def test_a_field_that_comes_twice_is_refused_even_when_both_say_the_same(app: App) -> None:
+    token = app.tokens()["refresh_token"]
+    body = f"grant_type=refresh_token&refresh_token={token}&refresh_token={token}"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answered = app.http.post(f"{app.root}/oauth/token", content=body, headers=headers, auth=app.credentials)
+    assert error_of(answered) == "invalid_request"
+    assert app.refresh(token).status_code == 200
+
+
 def test_json_is_no_form(app: App) -> None:
     answered = app.http.post(f"{app.root}/oauth/token", json={"grant_type": "refresh_token"}, auth=app.credentials)
     assert error_of(answered) == "invalid_request"
@@ -265,3 +274,7 @@ def test_introspection_tells_what_a_token_is_good_for(app: App) -> None:
 def test_introspection_is_for_clients_with_a_secret(app: App) -> None:
     form = {"token": app.tokens()["access_token"]}
     assert error_of(app.http.post(f"{app.root}/oauth/introspect", data=form), 401) == "invalid_client"
+    metadata = {"redirect_uris": [app.server.registration.redirect_uri], "token_endpoint_auth_method": "none"}
+    public = app.http.post(f"{app.root}/oauth/register", json=metadata).json()["client_id"]
+    answered = app.http.post(f"{app.root}/oauth/introspect", data=form | {"client_id": public})
+    assert error_of(answered, 401) == "invalid_client"
