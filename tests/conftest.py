@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.conformance.clauses import Proofs, conformance_page
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("S4S_TEST_DATA", PROJECT.parent / "shared" / "data")).resolve()
 os.environ["S4S_PROGRESS"] = "0"  # progress bars change from run to run; commands that tests start inherit this
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("s4s", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("s4s")
 REQUIRE_ALL = os.environ.get("S4S_REQUIRE_ALL") == "1"
 
 
