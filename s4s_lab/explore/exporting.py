@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 Format = Literal["parquet", "csv", "ndjson"]
 # Spreadsheets run text that begins so as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?", re.ASCII)
 
 
 def export(
@@ -76,7 +78,7 @@ def export(
         written.append((name, table.num_rows, str(target), _sha256(target)))
     dictionary = [row for name in names for row in _dictionary(name, data)]
     _write(folder / "data_dictionary.csv", lambda handle: _write_csv(pa.Table.from_pylist(dictionary), handle))
-    _write(folder / "citation.json", lambda handle: handle.write(_citation(data)))
+    _write(folder / "citation.json", lambda handle: handle.write(_citation(data, version)))
     sums = [*(Path(path) for _, _, path, _ in written), folder / "data_dictionary.csv", folder / "citation.json"]
     lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in sums)
     _write(folder / "SHA256SUMS", lambda handle: handle.write(lines.encode()))
@@ -130,8 +132,8 @@ def _writer(kind: str) -> Callable[[pa.Table, IO[bytes]], None]:
     return _WRITERS[kind]
 
 
-def _citation(data: Dataset) -> bytes:
-    return (json.dumps({"citation": data.citation()}, indent=2) + "\n").encode()
+def _citation(data: Dataset, version: int) -> bytes:
+    return (json.dumps({"citation": data.citation(version)}, indent=2) + "\n").encode()
 
 
 def _dictionary(name: str, data: Dataset) -> list[dict[str, Any]]:
@@ -160,7 +162,8 @@ def _write_parquet(table: pa.Table, handle: IO[bytes]) -> None:
 
 def _write_csv(table: pa.Table, handle: IO[bytes]) -> None:
     lines = _Lines(handle)
-    writer = csv.writer(lines, lineterminator="\n")
+    # A lone carriage return in a text is quoted only when it is part of the line's end.
+    writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(table.column_names)
     for row in _rows(table):
         writer.writerow([_cell(value) for value in row.values()])
@@ -194,7 +197,8 @@ def _plain(value: object) -> object:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
+        text = format(value, "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
     if isinstance(value, list):
         return [_plain(element) for element in value]
     return value
@@ -209,11 +213,14 @@ def _cell(value: object) -> str:
     if isinstance(plain, bool):
         return "true" if plain else "false"
     text = str(plain)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) and not _is_number(text) else text
+    return f"'{text}" if isinstance(value, str) and _is_formula(text) else text
 
 
-def _is_number(text: str) -> bool:
-    return text.lstrip("+-").replace(".", "", 1).isdigit() and text.isascii()
+def _is_formula(text: str) -> bool:
+    """Say whether a spreadsheet might run `text`; numbers, such as ids with a minus, are left as they are."""
+    if text.startswith(("\t", "\r")):
+        return True
+    return text.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(text)
 
 
 _WRITERS: dict[str, Callable[[pa.Table, IO[bytes]], None]] = {

@@ -370,12 +370,17 @@ class Dataset:
         frame: pd.DataFrame = status_of(self._connections, self.log, self.ledger).to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
-    def citation(self) -> str:
+    def citation(self, version: int | None = None) -> str:
         """Return what to cite: dataset id, version of the log, and the digest of its state.
 
         The same version gives the same tables (`as_of`) and the same digest at any later time.
+
+        Parameters
+        ----------
+        version : int, optional
+            Which version of the log; the newest when None.
         """
-        version = self.log.version
+        version = self.log.version if version is None else version
         return f"S4S Lab dataset {self.dataset_id}, version {version}, {self.log.digest(version)}"
 
 
