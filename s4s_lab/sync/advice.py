@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ class Advice:
         How far before lastCheck an update asks.
     not_before : datetime or None
         A wait that the server asked for and no later run has ended.
+    held : frozenset of str
+        Ids that the last broad pull missed and did not believe to be gone.
     """
 
     last_mode: Mode | None = None
@@ -37,6 +40,7 @@ class Advice:
     interval: timedelta | None = None
     overlap: timedelta = OVERLAP
     not_before: datetime | None = None
+    held: frozenset[str] = frozenset()
 
     def broad_is_due(self, now: datetime) -> bool:
         """Say whether updates are not to be relied on, or have been for long enough.
@@ -72,7 +76,17 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice
         interval=interval,
         overlap=timedelta(seconds=max(OVERLAP / timedelta(seconds=1), *(row["overlap_s"] for row in done))),
         not_before=waits,
+        held=_held(done),
     )
+
+
+def _held(done: list[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the ids that the last broad pull held."""
+    for row in reversed(done):
+        if row["mode"] in ("first", "broad"):
+            differences = json.loads(row["differences"])
+            return frozenset(found["resource_id"] for found in differences if found["kind"] == "held")
+    return frozenset()
 
 
 def _broad_date(done: list[Mapping[str, Any]]) -> tuple[datetime | None, timedelta | None]:

@@ -109,8 +109,11 @@ def _kind(known: CurrentVersion | None, got: Received, *, keep_newer: bool) -> s
         return "returned"
     if known.content_hash == got.content_hash:
         return "unchanged"
-    older = known.last_updated and got.last_updated and got.last_updated < known.last_updated
-    return "stale" if keep_newer and older else "changed"
+    return "stale" if keep_newer and _is_older(got.last_updated, known.last_updated) else "changed"
+
+
+def _is_older(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 def compare(current: Mapping[str, CurrentVersion], brought: Iterable[Received], *, keep_newer: bool) -> Comparison:
@@ -121,12 +124,16 @@ def compare(current: Mapping[str, CurrentVersion], brought: Iterable[Received], 
     current : mapping of str to CurrentVersion
         The newest version of each resource in the log, by id.
     brought : iterable of Received
-        In the order of arrival; the last version of an id that came twice counts.
+        In the order of arrival; of an id that came twice the newer version counts, the later one when none is newer.
     keep_newer : bool
         Whether a version with an older `last_updated` than the known one is left aside (`stale`): an update may be
         answered by a replica that lags behind.
     """
-    latest = {item.resource_id: item for item in brought}
+    latest: dict[str, Received] = {}
+    for item in brought:
+        known = latest.get(item.resource_id)
+        if known is None or not _is_older(item.last_updated, known.last_updated):
+            latest[item.resource_id] = item
     ids: dict[str, list[str]] = {"new": [], "changed": [], "returned": [], "unchanged": [], "stale": []}
     append = []
     for key, item in latest.items():

@@ -81,6 +81,11 @@ class Listing:
         """Distinct ids of the resources that were brought."""
         return {item.resource_id for item in self.brought}
 
+    @property
+    def short(self) -> bool:
+        """Whether the server counts more resources than it gave."""
+        return self.total is not None and len(self.ids) < self.total
+
 
 def belongs_to(resource: Mapping[str, Any], patient_id: str) -> bool:
     """Say whether a resource's patient reference, where it can be read, is the patient that was asked for.
@@ -153,14 +158,17 @@ def everything(source: Source) -> tuple[Listing, bool]:
     """
     if source.item.parameter is None:
         return _only(source), True
-    parameters = _of_patient(source)
+    listing = _ask_again_if_short(source, _of_patient(source))
+    return listing, not listing.short
+
+
+def _ask_again_if_short(source: Source, parameters: Mapping[str, str]) -> Listing:
     listing = _ask(source, parameters)
-    if listing.total is not None and len(listing.ids) < listing.total:
+    if listing.short:
         listing = _ask(source, parameters)
-    complete = listing.total is None or len(listing.ids) >= listing.total
-    if not complete:
+    if listing.short:
         source.tally.warn(f"the server counts {listing.total} resources and gave {len(listing.ids)}, twice")
-    return listing, complete
+    return listing
 
 
 def _of_patient(source: Source) -> dict[str, str]:
@@ -199,7 +207,7 @@ def updates(source: Source, last_check: datetime, overlap: timedelta) -> tuple[L
     for precision in PRECISIONS:
         parameters = _of_patient(source) | {"_lastUpdated": since(last_check, overlap, precision)}
         try:
-            listing = _ask(source, parameters)
+            listing = _ask_again_if_short(source, parameters)
         except UnexpectedAnswer as error:
             source.tally.requests += 1
             if error.status != 400:

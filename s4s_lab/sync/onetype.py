@@ -86,11 +86,13 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
         listing,
         whole=complete,
         updated_until=None if asked.last_check is None else asked.last_check - advice.overlap,
+        held_before=advice.held,
         probe=prober(source, lambda keys: run.data.log.raw(run.record, kind, list(keys))),
     )
-    last_check = _commit(run, source, asked, listing, settled, current, cursor)
+    # Endpoints first: when the server asks for time with them, nothing of the studies is committed unseen.
     if kind == "ImagingStudy":
         keep_endpoints(run.data, run.record, run.run_id, source, listing, run.link.fhir_version)
+    last_check = _commit(run, source, asked, listing, settled, current, cursor)
     return replace(_told(asked, advice, source, settled, last_check, complete), fingerprint=asks)
 
 
@@ -151,10 +153,11 @@ def _commit(
 ) -> datetime | None:
     """Append what is new, with lastCheck in the same commit; an unchanged server is left without a commit."""
     rows = versions_to_append(settled, current, source.item.resource_type, run.link.fhir_version)
-    if source.item.parameter is None:
+    if source.item.parameter is None or listing.short:
+        # What came is kept; lastCheck stays where it was, since not everything has been seen.
         if rows:
             run.data.log.commit(run.record, rows, run_id=run.run_id, received_at=utc_now())
-        return None
+        return asked.last_check
     if not rows and asked.last_check is not None:
         return asked.last_check
     if not listing.seen.by_server:

@@ -18,6 +18,9 @@ MAX_PROBES = 200
 HELD_FOR = timedelta(days=1)
 _REASONS = {404: "not found", 410: "deleted", 403: "withdrawn"}
 
+# The reason for a resource without an id of its own: it cannot be read, only missed.
+UNASKED = "absent from a broad pull"
+
 Probe = Callable[[str], str | None]
 
 
@@ -63,6 +66,7 @@ def settle(
     *,
     whole: bool,
     updated_until: datetime | None,
+    held_before: frozenset[str] = frozenset(),
     probe: Probe,
 ) -> Settled:
     """Compare a listing with the log.
@@ -77,6 +81,8 @@ def settle(
         Whether the listing is the whole record: only then may anything be taken as fallen out.
     updated_until : datetime or None
         The instant up to which earlier updates should have brought everything; None: there were none.
+    held_before : frozenset of str
+        Ids that the last broad pull held: when they are absent again, two pulls agree.
     probe : callable
         Asks the server for one absent id: a reason why it is gone, or None when it is still there.
 
@@ -84,15 +90,19 @@ def settle(
     ----------
     S4S imaging page: broad queries are repeated "to discover any data that may have fallen out of the record".
     """
-    comparison = compare(current, listing.brought, keep_newer=not whole)
+    comparison = compare(current, listing.brought, keep_newer=True)
     if not whole:
         return Settled(comparison, {})
     absent = absent_from(current, listing.ids)
     active = sum(version.fell_out is None for version in current.values())
     late = _late(comparison, updated_until)
-    if is_mass_vanishing(len(absent), active):
+    agreed = held_before.issuperset(absent)
+    if is_mass_vanishing(len(absent), active) and not agreed:
         return Settled(comparison, {}, late, held=tuple(absent))
     answers = {key: probe(key) for key in absent[:MAX_PROBES]}
+    # Nothing is left and nothing could be asked for: one empty answer is too little to believe that.
+    if absent and len(absent) == active and set(answers.values()) == {UNASKED} and not agreed:
+        return Settled(comparison, {}, late, held=tuple(absent))
     return Settled(comparison, {key: reason for key, reason in answers.items() if reason}, late)
 
 
@@ -121,7 +131,7 @@ def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -
 
     def probe(key: str) -> str | None:
         if json.loads(raws([key]).get(key, "{}")).get("id") != key:
-            return "absent from a broad pull"
+            return UNASKED
         source.tally.requests += 1
         answer = read(source.client, source.fhir_url, f"{source.item.resource_type}/{key}")
         if isinstance(answer, Gone):

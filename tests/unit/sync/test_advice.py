@@ -22,6 +22,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "next_broad": NOON + 7 * DAY,
         "overlap_s": 300,
         "not_before": None,
+        "differences": "[]",
     } | changes
 
 

@@ -45,7 +45,12 @@ def test_an_older_version_does_not_replace_a_newer_one_in_an_update() -> None:
     assert compare(current, [got("a", "old", None)], keep_newer=True).changed == ("a",)
 
 
-def test_of_an_id_that_came_twice_the_last_version_counts() -> None:
+def test_of_an_id_that_came_twice_the_newer_version_counts_whichever_came_first() -> None:
+    for pair in ([got("a", "old", EARLY), got("a", "new", LATE)], [got("a", "new", LATE), got("a", "old", EARLY)]):
+        assert [item.content_hash for item in compare({}, pair, keep_newer=True).to_append] == ["new"]
+
+
+def test_of_an_id_that_came_twice_without_stamps_the_last_version_counts() -> None:
     result = compare({}, [got("a", "1"), got("b", "1"), got("a", "2")], keep_newer=False)
     assert [(item.resource_id, item.content_hash) for item in result.to_append] == [("a", "2"), ("b", "1")]
 

@@ -49,7 +49,7 @@ class FhirServer:
 
     def put(self, *resources: Resource) -> None:
         """Store resources by id."""
-        self.resources |= {resource["id"]: resource for resource in resources}
+        self.resources |= {str(resource.get("id") or resource["uid"]): resource for resource in resources}
 
     def asked(self, part: str) -> list[str]:
         """Give the requests whose path and query hold `part`."""
@@ -92,7 +92,7 @@ class FhirServer:
             links.append({"relation": "next", "url": more})
         page = [] if "_summary" in query else found[start : start + PAGE]
         total = len(found) if self.total is None else self.total
-        entries = [{"fullUrl": f"{self.url}/{kind}/{r['id']}", "resource": r} for r in page]
+        entries = [{"resource": r} for r in page]
         return 200, {}, {"resourceType": "Bundle", "type": "searchset", "total": total, "link": links, "entry": entries}
 
     def _matches(self, resource: Resource, updated: str | None) -> bool:

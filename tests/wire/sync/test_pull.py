@@ -117,6 +117,68 @@ def test_a_mass_vanishing_is_held_not_believed(server: FhirServer, link: Connect
     assert list(report.differences["kind"]) == ["held"] * 8
 
 
+def test_a_mass_vanishing_that_a_second_broad_pull_confirms_is_believed(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(8)))
+    pull(link, data, types=TYPES)
+    server.gone = set(server.resources)
+    server.resources.clear()
+    assert only(pull(link, data, mode="broad", types=TYPES)).fallen_out == 0
+    assert only(pull(link, data, mode="broad", types=TYPES)).fallen_out == 8
+    assert studies(data) == []
+
+
+def test_studies_that_cannot_be_asked_for_are_not_all_gone_because_of_one_empty_answer(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    nameless = [{k: v for k, v in study(n, LONG_AGO).items() if k != "id"} for n in range(3)]
+    server.put(*nameless)
+    pull(link, data, types=TYPES)
+    server.resources.clear()
+    report = pull(link, data, mode="broad", types=TYPES)
+    assert (only(report).fallen_out, list(report.differences["kind"])) == (0, ["held"] * 3)
+    server.put(*nameless[:2])
+    assert only(pull(link, data, mode="broad", types=TYPES)).fallen_out == 1
+
+
+def test_a_listing_that_is_short_keeps_its_rows_and_moves_no_watermark(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    server.total = 3
+    first = only(pull(link, data, types=TYPES))
+    assert (first.new, first.last_check) == (1, None)
+    server.total = None
+    seen = only(pull(link, data, types=TYPES))
+    assert seen.mode == "first"
+    server.put(study(2, now()))
+    server.total = 9
+    short = only(pull(link, data, mode="update", types=TYPES))
+    assert (short.new, short.last_check) == (1, seen.last_check)
+    assert any("counts 9 resources" in text for text in short.warnings)
+
+
+def test_a_replica_that_lags_behind_takes_no_newer_version_away(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, now(), description="new"))
+    pull(link, data, types=TYPES)
+    server.put(study(1, LONG_AGO, description="old"))
+    result = only(pull(link, data, mode="broad", types=TYPES))
+    assert result.changed == 0
+    assert any("older versions" in text for text in result.warnings)
+    assert data.table("imaging_study")["description"].tolist() == ["new"]
+
+
+def test_last_check_never_goes_back(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    first = only(pull(link, data, types=TYPES))
+    server.clock = -timedelta(seconds=60)
+    server.put(study(2, now()))
+    assert only(pull(link, data, mode="update", types=TYPES)).last_check == first.last_check
+
+
 def test_a_page_that_fails_leaves_everything_as_it_was(server: FhirServer, link: Connection, data: Dataset) -> None:
     server.put(*(study(n, LONG_AGO) for n in range(3)))
     pull(link, data, types=TYPES)
