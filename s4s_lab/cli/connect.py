@@ -57,7 +57,8 @@ def run(
     json_output: JsonOutput = False,
 ) -> None:
     """Connect one participant."""
-    data = open_dataset(dataset)
+    # One that is there has to be usable before anybody is sent anywhere; a new one is made once a server answers.
+    data = open_dataset(dataset) if dataset.exists() else None
     redirect_uri = DEMO_REDIRECT_URI if redirect_port is None else f"http://127.0.0.1:{redirect_port}/callback"
     pending = prepare_launch(
         fhir_url,
@@ -68,6 +69,7 @@ def run(
     )
     with closing(pending):
         _present(pending, print_url=print_url, json_output=json_output)
+        data = data or open_dataset(dataset)
         link = pending.wait(timeout)
     record = data.connection(link.fhir_url, link.patient_id, participant)
     link = link.kept_at(record.grants_path)

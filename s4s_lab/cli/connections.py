@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, WAITING, exit_code, gravest, note
+from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, USAGE, WAITING, exit_code, gravest, note
 from s4s_lab.connection import Connection, reopen
-from s4s_lab.errors import GrantExpired, NotInDataset, S4SError, UsageError
+from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
 from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
 
 Report = dict[str, Any]
@@ -45,7 +45,7 @@ def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
 def each(
     records: list[ConnectionRecord], verb: Callable[[Connection, ConnectionRecord], tuple[int, Report]]
 ) -> tuple[int, list[Report]]:
-    """Run `verb` over connections; an error of one becomes its report and stops no other, wrong usage stops all.
+    """Run `verb` over connections; an error of one becomes its report and stops no other.
 
     Parameters
     ----------
@@ -63,10 +63,9 @@ def each(
     for record in records:
         try:
             code, report = verb(_reopened(record), record)
-        except UsageError:
-            raise
         except S4SError as error:
-            code = exit_code(error)
+            # What is unusable here is this connection's: the words of the command were judged before.
+            code = FAILED if exit_code(error) == USAGE else exit_code(error)
             note(f"s4s: {error}")
             report = {
                 "fhir_url": record.fhir_url,

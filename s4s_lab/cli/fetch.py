@@ -51,7 +51,8 @@ def run(
     studies: list[Report] = []
 
     def verb(link: Connection, record: ConnectionRecord) -> tuple[int, Report]:
-        report = fetch(link, data, _of(record, rows, uids), max_wait_s=max_wait)
+        chosen_studies = None if not uids and modality is None else _of(record, rows, uids)
+        report = fetch(link, data, chosen_studies, max_wait_s=max_wait)
         if not json_output:
             show_fetch(report)
         studies.extend(report.to_json()["studies"])

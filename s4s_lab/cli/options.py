@@ -12,7 +12,10 @@ JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 MaxWait = Annotated[
     float,
     typer.Option(
-        "--max-wait", metavar="S", min=0, help="How long to wait, in all, when the server asks for time, in seconds."
+        "--max-wait",
+        metavar="S",
+        min=0,
+        help="How long a request may be put off when the server asks for time, in seconds.",
     ),
 ]
 Patient = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Only this patient's connections.")]

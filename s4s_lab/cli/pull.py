@@ -12,7 +12,7 @@ from s4s_lab.cli.output import DONE, FAILED, WAITING, command, emit, say, show
 from s4s_lab.connection import Connection
 from s4s_lab.lake import ConnectionRecord
 from s4s_lab.sync import PullReport, pull
-from s4s_lab.sync.pulling import PullMode
+from s4s_lab.sync.pulling import PullMode, checked_plan
 
 CODES = {"done": DONE, "waiting": WAITING, "failed": FAILED}
 
@@ -37,8 +37,9 @@ def run(
     json_output: JsonOutput = False,
 ) -> int:
     """Pull each connection."""
-    data = opened(dataset)
     wanted = None if types is None else [name.strip() for name in types.split(",") if name.strip()]
+    checked_plan(mode, wanted)
+    data = opened(dataset)
 
     def verb(link: Connection, _: ConnectionRecord) -> tuple[int, Report]:
         report = pull(link, data, mode=cast("PullMode", mode), types=wanted, max_wait_s=max_wait)

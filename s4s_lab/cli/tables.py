@@ -43,12 +43,13 @@ def run(
             raise UsageError("--path and --as-of need the name of a table.")
         _list(data.tables().to_pylist(), json_output=json_output)
     elif path:
-        say(str(data.path(name)))
+        emit({name: {"path": str(data.path(name))}}) if json_output else say(str(data.path(name)))
     else:
-        version = int(as_of) if as_of is not None and as_of.isdigit() and len(as_of) != 4 else as_of
-        frame = data.table(name, as_of=version)
+        frame = data.table(name, as_of=as_of)
         if json_output:
-            emit({name: {"rows": len(frame), "path": str(data.path(name)), "columns": list(frame.columns)}})
+            version = next(row["version"] for row in data.tables().to_pylist() if row["name"] == name)
+            told = {"rows": len(frame), "version": version, "path": str(data.path(name))}
+            emit({name: told | {"columns": list(frame.columns)}})
         else:
             _head(name, frame, rows)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from s4s_lab.errors import ServerError
+from s4s_lab.errors import S4SError, ServerError, Waiting
 from s4s_lab.fhir import Entry, Gone, endpoint_references, read
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient
@@ -14,8 +14,6 @@ from s4s_lab.sync.compare import compare, received
 from s4s_lab.sync.listing import Listing, Source
 from s4s_lab.sync.settling import as_version
 from s4s_lab.values.instants import utc_now
-
-Lookup = Callable[[str], dict[str, Any] | None]
 
 
 def endpoint_id(reference: str, fhir_url: str) -> str | None:
@@ -78,27 +76,45 @@ def _read(source: Source, key: str) -> Entry | None:
     return answer
 
 
-def endpoint_lookup(data: Dataset, record: ConnectionRecord, client: HttpClient, fhir_url: str) -> Lookup:
-    """Return a lookup of Endpoint resources by reference: the log first, then the server, each reference once.
+class EndpointLookup:
+    """Looks Endpoints up by reference for one fetch: at the server, each once; where it gives none, in the log.
 
-    A reference to another server is followed only where the client may sign: `fhir.read` refuses the others.
+    The server comes first because addresses move and expire. A reference to another server is followed only where the
+    client may sign: `fhir.read` refuses the others.
 
     Parameters
     ----------
     data, record
-        Whose Endpoints.
+        Whose Endpoints the log holds.
     client, fhir_url
-        Whom to ask for what the log does not hold.
+        Whom to ask.
+
+    Attributes
+    ----------
+    refusals : dict of str to S4SError
+        Why a reference gave nothing, by reference.
     """
-    known: dict[str, dict[str, Any] | None] = {
-        key: json.loads(raw) for key, raw in data.log.raw(record, "Endpoint").items()
-    }
 
-    def lookup(reference: str) -> dict[str, Any] | None:
-        key = endpoint_id(reference, fhir_url) or reference
-        if key not in known:
-            answer = read(client, fhir_url, reference)
-            known[key] = None if isinstance(answer, Gone) else answer.resource
-        return known[key]
+    def __init__(self, data: Dataset, record: ConnectionRecord, client: HttpClient, fhir_url: str) -> None:
+        self._kept = data.log.raw(record, "Endpoint")
+        self._client = client
+        self._fhir_url = fhir_url
+        self._known: dict[str, dict[str, Any] | None] = {}
+        self.refusals: dict[str, S4SError] = {}
 
-    return lookup
+    def __call__(self, reference: str) -> dict[str, Any] | None:
+        """Return the Endpoint of a reference that is not contained, None when there is none to be had."""
+        if reference not in self._known:
+            self._known[reference] = self._ask(reference)
+        return self._known[reference]
+
+    def _ask(self, reference: str) -> dict[str, Any] | None:
+        try:
+            answer = read(self._client, self._fhir_url, reference)
+        except (ServerError, Waiting) as error:
+            self.refusals[reference] = error
+        else:
+            if not isinstance(answer, Gone):
+                return answer.resource
+        raw = self._kept.get(endpoint_id(reference, self._fhir_url) or "")
+        return None if raw is None else json.loads(raw)

@@ -23,17 +23,19 @@ from s4s_lab.errors import (
     NotInDataset,
     NotReachable,
     NotRetrievable,
+    S4SError,
     ServerError,
     TruncatedAnswer,
     UsageError,
     Waiting,
 )
-from s4s_lab.fhir import image_addresses, study_uid_of
+from s4s_lab.fhir import endpoint_references, image_addresses, study_uid_of
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient, Patience, Wait
-from s4s_lab.sync.endpoints import Lookup, endpoint_lookup
+from s4s_lab.sync.endpoints import EndpointLookup
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import FetchReport, StudyFetch
+from s4s_lab.sync.waits import Waits
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.uids import bare_uid
 
@@ -57,7 +59,8 @@ class _Fetch:
     link: Connection
     data: Dataset
     client: HttpClient
-    lookup: Lookup
+    lookup: EndpointLookup
+    waits: Waits
     bar: Progress
     deadline: float
 
@@ -84,7 +87,8 @@ def fetch(
     studies : DataFrame with a column `study_uid`, iterable of str, or str, optional
         Study Instance UIDs; all studies of the record when None.
     max_wait_s : float
-        How long to wait, in all, while no study is ready [s]. What is still not ready then has the state `waiting`.
+        How long to go on while no study is ready [s]. What is still not ready then has the state `waiting`, and is not
+        asked for before its time by a later fetch either.
 
     Returns
     -------
@@ -106,8 +110,9 @@ def fetch(
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     chosen = _chosen(studies, _studies_of(data, record))
     with link.client(Patience(budget_s=max_wait_s)) as client, progress(total=len(chosen), unit="study") as bar:
-        lookup = endpoint_lookup(data, record, client, link.fhir_url)
-        job = _Fetch(link, data, client, lookup, bar, time.monotonic() + max_wait_s)
+        lookup = EndpointLookup(data, record, client, link.fhir_url)
+        waits = Waits(data.path() / "dicom" / "waits.json", record.connection_id)
+        job = _Fetch(link, data, client, lookup, waits, bar, time.monotonic() + max_wait_s)
         try:
             results = _work_off(job, chosen)
         finally:
@@ -152,8 +157,10 @@ def _chosen(
 def _work_off(job: _Fetch, studies: Mapping[str, dict[str, Any]]) -> list[StudyFetch]:
     """Ask for each study in turn, the soonest first, until all are settled; results in the order of the request."""
     start = utc_now()
-    queue = [_Turn(start, number, study) for number, study in enumerate(studies.values())]
     names = list(studies)
+    turns = enumerate(studies.items())
+    queue = [_Turn(job.waits.not_before(uid) or start, number, study) for number, (uid, study) in turns]
+    heapq.heapify(queue)
     done: dict[int, StudyFetch] = {}
     while queue:
         turn = heapq.heappop(queue)
@@ -164,6 +171,8 @@ def _work_off(job: _Fetch, studies: Mapping[str, dict[str, Any]]) -> list[StudyF
             break
         job.bar.step(names[turn.number])
         result = _try(job, names[turn.number], turn)
+        told = result.not_before if isinstance(result, _Turn) and result.broken == turn.broken else None
+        job.waits.keep(names[turn.number], told)
         if isinstance(result, _Turn):
             heapq.heappush(queue, result)
         else:
@@ -205,8 +214,11 @@ def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieva
     """Try the study's addresses in order until one has it; a complete study in the cache needs none."""
     addresses = image_addresses(dict(study), job.lookup)
     if not addresses:
+        for reference in endpoint_references(dict(study)):
+            if reference in job.lookup.refusals:
+                raise job.lookup.refusals[reference]
         raise NotRetrievable("The record names no endpoint for this study.", hint="Its metadata is all there is.")
-    failures: list[NotRetrievable] = []
+    failures: list[S4SError] = []
     for address in addresses:
         request = StudyRequest(
             wado_base=address.wado_base,
@@ -222,7 +234,7 @@ def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieva
             return Retrieval(study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, ())
         try:
             return retrieve_study(job.client, job.data.images, request)
-        except NotRetrievable as error:
+        except (AccessRefused, NotRetrievable, ServerError) as error:
             failures.append(error)
     raise failures[0]
 

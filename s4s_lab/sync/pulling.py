@@ -53,7 +53,8 @@ def pull(
     types : sequence of str, optional
         Resource types to pull; by default all of the plan.
     max_wait_s : float
-        How long to wait, in all, when the server asks for time [s]. Beyond it the type's outcome is `waiting`.
+        How long one request may be put off when the server asks for time [s]. Beyond it the type's outcome is
+        `waiting`.
 
     Returns
     -------
@@ -75,9 +76,7 @@ def pull(
     ----------
     S4S imaging page, "On first-connection", "On periodic-update", and the note on repeating the broad queries.
     """
-    if mode not in _MODES:
-        raise UsageError(f"{mode!r} is no mode of a pull.", hint=f"Choose from: {', '.join(_MODES)}.")
-    items = planned(None if types is None else tuple(types))
+    items = checked_plan(mode, types)
     began = time.monotonic()
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     results: list[TypePull] = []
@@ -94,6 +93,26 @@ def pull(
     if report.outcome != "done":
         warnings.warn(NotEverything(_what_is_missing(report)), stacklevel=2)
     return report
+
+
+def checked_plan(mode: str, types: Sequence[str] | None) -> tuple[PlanItem, ...]:
+    """Return the plan of a pull.
+
+    Parameters
+    ----------
+    mode : str
+        As for `pull`.
+    types : sequence of str, optional
+        As for `pull`.
+
+    Raises
+    ------
+    UsageError
+        If mode or types are unknown.
+    """
+    if mode not in _MODES:
+        raise UsageError(f"{mode!r} is no mode of a pull.", hint=f"Choose from: {', '.join(_MODES)}.")
+    return planned(None if types is None else tuple(types))
 
 
 def _keep(run: Run, results: list[TypePull]) -> None:

@@ -36,7 +36,7 @@ def refused(ran: Ran, code: int, sentence: str) -> None:
     assert ran.stderr.startswith("s4s: ")
 
 
-def connect(server: Sandbox, dataset: Path, *words: object, deny: bool = False) -> Ran:
+def connect(server: Sandbox, dataset: Path, *words: object, deny: bool = False, participant: int = 0) -> Ran:
     """Run `s4s connect --print-url` and answer its consent page, as a browser elsewhere would."""
     port = free_port()
     command = [S4S, "connect", server.fhir_url, "--dataset", str(dataset), "--redirect-port", str(port), "--print-url"]
@@ -50,7 +50,7 @@ def connect(server: Sandbox, dataset: Path, *words: object, deny: bool = False) 
         assert running.stdout is not None
         first = running.stdout.readline().strip()
         if first:
-            server.deny(first) if deny else server.approve(first, 0)
+            server.deny(first) if deny else server.approve(first, participant)
         out, err = running.communicate(timeout=60)
     assert "Traceback" not in err, err
     return subprocess.CompletedProcess(command, running.returncode, f"{first}\n{out}", err)
@@ -103,6 +103,16 @@ def test_what_people_see_is_tables_and_sentences(connected: Path) -> None:
     assert "study_uid" in s4s("tables", "--dataset", connected, "imaging_study").stdout
 
 
+def test_one_participants_broken_grant_stops_no_other(synthetic: Sandbox, connected: Path) -> None:
+    link = connect(synthetic, connected, participant=1)
+    assert link.returncode == 0, link.stderr
+    min((connected / "grants").glob("*.json")).chmod(0o644)
+    ran = s4s("pull", "--dataset", connected, "--json")
+    told = json.loads(ran.stdout)
+    assert ran.returncode == 1
+    assert sorted(report["outcome"] for report in told["connections"]) == ["done", "failed"]
+
+
 def test_the_grant_is_kept_for_its_owner_only(connected: Path) -> None:
     (grant,) = (connected / "grants").glob("*.json")
     assert grant.stat().st_mode & 0o777 == 0o600
@@ -136,6 +146,7 @@ def test_a_wrong_address_says_so(tmp_path: Path) -> None:
     )
     refused(s4s("connect", "ehr.example/fhir", "--dataset", data), 2, "no http or https address")
     refused(s4s("connect", "http://ehr.example/fhir", "--dataset", data), 2, "not encrypted")
+    assert not data.exists()
 
 
 @pytest.fixture

@@ -94,6 +94,52 @@ def test_a_busy_archive_does_not_hold_up_the_others(server: FhirServer, link: Co
     assert "come back after" in str(report.studies[0].error)
 
 
+def test_a_wait_is_kept_between_fetches_and_nothing_is_asked_before_its_time(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    with archive(LATER, study_answer(PARTS)) as running:
+        pulled(server, link, data, at(running))
+        for _ in range(2):
+            with pytest.warns(NotEverything):
+                assert fetch(link, data, max_wait_s=5).outcome == "waiting"
+        assert len(running.requests) == 1
+        (data.path() / "dicom" / "waits.json").write_text("{")
+        assert fetch(link, data, max_wait_s=5).outcome == "done"
+    assert (data.path() / "dicom" / "waits.json").stat().st_mode & 0o077 == 0
+
+
+def test_an_endpoint_that_moved_is_looked_up_again(server: FhirServer, link: Connection, data: Dataset) -> None:
+    with archive(study_answer(PARTS)) as running:
+        endpoint = at(running)["contained"][0]
+        gone = {**endpoint, "address": "http://127.0.0.1:9/wado"}
+        server.put(gone)
+        pulled(server, link, data, at(running, contained=[], endpoint=[{"reference": "Endpoint/e"}]))
+        server.put(endpoint)
+        assert fetch(link, data).outcome == "done"
+
+
+def test_a_bad_address_does_not_block_a_good_one(server: FhirServer, link: Connection, data: Dataset) -> None:
+    refusing = answer(b"", status="403 Forbidden", content_type=None)
+    with archive(refusing) as closed, archive(study_answer(PARTS)) as running:
+        ours = at(running)["contained"][0]
+        other = {**at(closed)["contained"][0], "id": "closed"}
+        references = ["https://other.example/fhir/Endpoint/x", "#closed", "#e"]
+        endpoints = [{"reference": reference} for reference in references]
+        pulled(server, link, data, at(running, contained=[other, ours], endpoint=endpoints))
+        assert fetch(link, data).outcome == "done"
+        assert len(closed.requests) == 1
+
+
+def test_a_study_whose_only_endpoint_lies_at_another_server_says_so(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    foreign = [{"reference": "https://other.example/fhir/Endpoint/x"}]
+    pulled(server, link, data, fhir_study(1, LONG_AGO, endpoint=foreign))
+    with pytest.warns(NotEverything):
+        report = fetch(link, data)
+    assert "other.example" in str(report.studies[0].error)
+
+
 def test_a_broken_stream_is_taken_up_again_and_keeps_what_was_whole(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:

@@ -1,0 +1,76 @@
+"""When archives asked to be left alone until: kept between runs, so that a restart asks nothing before its time."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+
+from s4s_lab.values.instants import format_instant, parse_date_time
+
+
+class Waits:
+    """The moments before which studies are not to be asked for, in one small file of mode 0600.
+
+    It is advice: a file that is missing or damaged costs one early request.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made when the first wait is kept.
+    connection_id : str
+        Whose studies.
+    """
+
+    def __init__(self, path: Path, connection_id: str) -> None:
+        self._path = path
+        self._connection_id = connection_id
+
+    def not_before(self, study_uid: str) -> datetime | None:
+        """Return the moment before which a study is not to be asked for, None when it may be.
+
+        Parameters
+        ----------
+        study_uid : str
+            Which study.
+        """
+        text = self._load().get(self._key(study_uid))
+        try:
+            return None if text is None else parse_date_time(text)
+        except ValueError:
+            return None
+
+    def keep(self, study_uid: str, not_before: datetime | None) -> None:
+        """Remember a wait, or with None that there is none any more.
+
+        Parameters
+        ----------
+        study_uid : str
+            Which study.
+        not_before : datetime or None
+            Aware.
+        """
+        waits = self._load()
+        key = self._key(study_uid)
+        if not_before is not None:
+            waits[key] = format_instant(not_before)
+        elif waits.pop(key, None) is None:
+            return
+        part = self._path.with_name(f".part-{os.getpid()}-{self._path.name}")
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+            json.dump(waits, handle)
+        part.replace(self._path)
+
+    def _key(self, study_uid: str) -> str:
+        return f"{self._connection_id}/{study_uid}"
+
+    def _load(self) -> dict[str, str]:
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return (
+            {key: text for key, text in content.items() if isinstance(text, str)} if isinstance(content, dict) else {}
+        )
