@@ -66,6 +66,25 @@ def test_an_update_asks_from_last_check_less_the_overlap(server: FhirServer, lin
     assert studies(data) == ["s1", "s2"]
 
 
+@pytest.mark.clause("S4S-8", "S4S-9")
+def test_claims_are_asked_for_in_the_same_two_ways(server: FhirServer, link: Connection, data: Dataset) -> None:
+    def claim(number: int, updated: datetime) -> dict[str, object]:
+        stamps = study(number, updated)["meta"]
+        reference = {"reference": "Patient/p1"}
+        return {"resourceType": "ExplanationOfBenefit", "id": f"e{number}", "meta": stamps, "patient": reference}
+
+    server.put(claim(1, LONG_AGO))
+    first = only(pull(link, data, types=["ExplanationOfBenefit"]))
+    assert server.requests[0] == "/fhir/ExplanationOfBenefit?patient=p1"
+    server.put(claim(2, now()))
+    assert only(pull(link, data, types=["ExplanationOfBenefit"])).new == 1
+    (asked,) = [text for text in server.asked("_lastUpdated=gt") if "_summary" not in text]
+    assert first.last_check is not None
+    moment = (first.last_check - timedelta(seconds=300)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert asked == f"/fhir/ExplanationOfBenefit?patient=p1&_lastUpdated=gt{moment}"
+    assert set(data.table("explanation_of_benefit")["resource_id"]) == {"e1", "e2"}
+
+
 def test_an_unchanged_server_costs_one_request_and_no_new_version(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:
