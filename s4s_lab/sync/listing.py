@@ -1,10 +1,10 @@
-"""Asking a server for one resource type of one participant: the broad query, the update, and how its filter behaves."""
+"""Asking a server for one resource type of one participant: its pages, read into one listing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from s4s_lab.errors import PatientMismatch, UnexpectedAnswer
@@ -12,12 +12,8 @@ from s4s_lab.fhir import Entry, Gone, Page, outcome_text, patient_reference_of, 
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import Received, received
 from s4s_lab.sync.plan import PlanItem
-from s4s_lab.sync.reports import Filter
-from s4s_lab.sync.watermark import PRECISIONS, Seen, seen_until, since
+from s4s_lab.sync.watermark import Seen, seen_until
 from s4s_lab.values.instants import utc_now
-
-_EVER = "gt1970-01-01T00:00:00.000Z"
-_NEVER = "gt2200-01-01T00:00:00.000Z"
 
 
 @dataclass
@@ -158,11 +154,20 @@ def everything(source: Source) -> tuple[Listing, bool]:
     """
     if source.item.parameter is None:
         return _only(source), True
-    listing = _ask_again_if_short(source, _of_patient(source))
+    listing = ask_twice_if_short(source, of_patient(source))
     return listing, not listing.short
 
 
-def _ask_again_if_short(source: Source, parameters: Mapping[str, str]) -> Listing:
+def ask_twice_if_short(source: Source, parameters: Mapping[str, str]) -> Listing:
+    """Ask a query, and once more when the server gives fewer resources than it counts.
+
+    Parameters
+    ----------
+    source : Source
+        Whom to ask.
+    parameters : mapping of str to str
+        The query.
+    """
     listing = _ask(source, parameters)
     if listing.short:
         listing = _ask(source, parameters)
@@ -171,7 +176,14 @@ def _ask_again_if_short(source: Source, parameters: Mapping[str, str]) -> Listin
     return listing
 
 
-def _of_patient(source: Source) -> dict[str, str]:
+def of_patient(source: Source) -> dict[str, str]:
+    """Return the search parameters that ask for one patient's resources.
+
+    Parameters
+    ----------
+    source : Source
+        For whom is asked.
+    """
     return {source.item.parameter or "_id": source.patient_id}
 
 
@@ -183,68 +195,3 @@ def _only(source: Source) -> Listing:
         source.tally.warn(f"the server has no {source.item.resource_type} to read (HTTP {entry.status})")
         return Listing((), (), _seen(None, None, 0.0))
     return Listing((received(entry),), (), _seen(None, None, 0.0))
-
-
-def updates(source: Source, last_check: datetime, overlap: timedelta) -> tuple[Listing | None, Filter]:
-    """Ask for what changed since `last_check`, less the overlap; None when the server cannot be asked that.
-
-    Milliseconds first; a server that answers 400 is asked again in seconds, then in days. The self link shows whether
-    the server used the filter at all.
-
-    Parameters
-    ----------
-    source : Source
-        Whom to ask.
-    last_check : datetime
-        Up to when everything is known, aware.
-    overlap : timedelta
-        How far before it to ask.
-
-    References
-    ----------
-    S4S imaging page, "On periodic-update". FHIR STU3, "Search": self link, lenient handling.
-    """
-    for precision in PRECISIONS:
-        parameters = _of_patient(source) | {"_lastUpdated": since(last_check, overlap, precision)}
-        try:
-            listing = _ask_again_if_short(source, parameters)
-        except UnexpectedAnswer as error:
-            source.tally.requests += 1
-            if error.status != 400:
-                raise
-            source.tally.warn(f"the server refuses _lastUpdated in {precision} precision")
-            continue
-        ignored = listing.self_url is not None and "?" in listing.self_url and "_lastUpdated" not in listing.self_url
-        return listing, "ignored" if ignored else "unknown"
-    return None, "broken"
-
-
-def filter_behaviour(source: Source) -> Filter:
-    """Find out by two counting queries whether `_lastUpdated` does what it says; asked when records are known.
-
-    Parameters
-    ----------
-    source : Source
-        Whom to ask.
-
-    Returns
-    -------
-    str
-        `empty`: asked since 1970, the server finds none of the records it has. `ignored`: asked since the year 2200, it
-        still finds some. `unknown`: it refuses the question, perhaps for its precision. Else `honoured`.
-    """
-    try:
-        if not _count(source, _EVER):
-            return "empty"
-        return "ignored" if _count(source, _NEVER) else "honoured"
-    except UnexpectedAnswer as error:
-        if error.status != 400:
-            raise
-        return "unknown"
-
-
-def _count(source: Source, last_updated: str) -> int:
-    parameters = _of_patient(source) | {"_lastUpdated": last_updated, "_summary": "count"}
-    source.tally.requests += 1
-    page = next(search(source.client, source.fhir_url, source.item.resource_type, parameters))
-    return page.total if page.total is not None else sum(entry.mode == "match" for entry in page.entries)

@@ -14,7 +14,8 @@ from s4s_lab.lake import ConnectionRecord, CurrentVersion, Dataset
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.advice import Advice
 from s4s_lab.sync.endpoints import keep_endpoints
-from s4s_lab.sync.listing import Listing, Source, everything, filter_behaviour, updates
+from s4s_lab.sync.filtering import filter_behaviour, updates
+from s4s_lab.sync.listing import Listing, Source, everything
 from s4s_lab.sync.plan import PlanItem
 from s4s_lab.sync.reports import Filter, Mode, TypePull
 from s4s_lab.sync.settling import HELD_FOR, Settled, prober, settle, versions_to_append
