@@ -26,6 +26,7 @@ The tree, indented by parent; in brackets the builtin that catches it too::
             NotInDataset [LookupError]      no such table, connection or version
             DatasetBusy [TimeoutError]      another process is writing
         ImageError
+            NotAVolume                      slices that do not make one volume
             TruncatedAnswer                 the closing boundary never came
             NotRetrievable [LookupError]    no address to retrieve a study from
     S4SWarning [UserWarning]
@@ -222,6 +223,10 @@ class DatasetBusy(DatasetError, TimeoutError):
 
 class ImageError(S4SError):
     """Images could not be retrieved or used."""
+
+
+class NotAVolume(ImageError):
+    """The images of a series do not make one volume: not parallel, not even, not at places of their own."""
 
 
 class TruncatedAnswer(ImageError):

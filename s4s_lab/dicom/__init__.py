@@ -7,6 +7,7 @@ from s4s_lab.dicom.index import CachedStudy
 from s4s_lab.dicom.multipart import Limits, MultipartParser, PartSink
 from s4s_lab.dicom.pixels import read_slices
 from s4s_lab.dicom.retrieve import Retrieval, StudyRequest, retrieve_study
+from s4s_lab.dicom.volumes import Volume, read_volume
 
 __all__ = [
     "CachedStudy",
@@ -16,9 +17,11 @@ __all__ = [
     "PartSink",
     "Retrieval",
     "StudyRequest",
+    "Volume",
     "archive_key",
     "instance_schema",
     "read_slices",
+    "read_volume",
     "retrieve_study",
     "study_url",
 ]

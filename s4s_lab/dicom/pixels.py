@@ -6,7 +6,8 @@ import mmap
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ _MAX_SAMPLES: Final = 1 << 28
 _MAX_INFLATED: Final = 128 << 20
 _PIECE: Final = 1 << 20
 _SAME_DIRECTION: Final = 1e-3
+_DEFERRED: Final = 4096
 _LUMA: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # What pydicom and the decoders below it raise for data they cannot read.
 _FAULTS: Final = (
@@ -76,6 +78,63 @@ def read_slices(paths: Sequence[Path]) -> list[Slice]:
     return [frame.pixels for frame in _in_order(frames)]
 
 
+def header_of(path: Path) -> pydicom.Dataset:
+    """Read the header of a file that holds an image.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM file.
+
+    Raises
+    ------
+    ImageError
+        If it has no pixels, is damaged or too large.
+    """
+    with faults_named(path):
+        return _read(path, with_pixels=False)
+
+
+def decoded_frames(path: Path) -> list[Slice]:
+    """Decode the frames of one file, each in modality units, in the order of the file.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM file.
+
+    Raises
+    ------
+    ImageError
+        If it has no pixels, is damaged or too large, or is in a transfer syntax that no installed decoder reads.
+    """
+    return [frame.pixels for frame in _frames(path)]
+
+
+def functional_group(data_set: pydicom.Dataset, frame: int, group: str) -> pydicom.Dataset:
+    """Return the item that holds a functional group of one frame; the data set itself where there are none.
+
+    Parameters
+    ----------
+    data_set : pydicom.Dataset
+        A file's elements.
+    frame : int
+        Counted from 0.
+    group : str
+        Keyword of the functional group's sequence.
+
+    References
+    ----------
+    DICOM PS3.3, section C.7.6.16: a frame's own item goes before the shared one.
+    """
+    per_frame = data_set.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = data_set.get("SharedFunctionalGroupsSequence") or ()
+    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
+        if groups.get(group):
+            return groups[group].value[0]  # type: ignore[no-any-return]  # pydicom types sequence values as Any
+    return data_set
+
+
 def _in_order(frames: list[_Frame]) -> list[_Frame]:
     by_number = frames
     if all(frame.instance_number is not None for frame in frames):
@@ -98,12 +157,30 @@ def _common_normal(frames: list[_Frame]) -> npt.NDArray[np.float64] | None:
 
 
 def _frames(path: Path) -> list[_Frame]:
+    with faults_named(path):
+        data_set = _read(path)
+        return [_frame(data_set, pixels, number) for number, pixels in enumerate(_decoded(data_set))]
+
+
+@contextmanager
+def faults_named(path: Path) -> Iterator[None]:
+    """Turn what pydicom and its decoders raise in the block into an `ImageError` that names the file.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is read.
+
+    Raises
+    ------
+    ImageError
+        For whatever the file made them raise.
+    """
     with warnings.catch_warnings():
         # pydicom warns of every liberty a file takes; what matters here is whether its pixels can be had.
         warnings.simplefilter("ignore")
         try:
-            data_set = _read(path)
-            return [_frame(data_set, pixels, number) for number, pixels in enumerate(_decoded(data_set))]
+            yield
         except OSError as error:
             raise ImageError(f"{path.name} cannot be read: {error.strerror}.") from None
         except _FAULTS as error:
@@ -112,9 +189,9 @@ def _frames(path: Path) -> list[_Frame]:
 
 def _frame(data_set: pydicom.Dataset, pixels: npt.NDArray[Any], number: int) -> _Frame:
     instance_number = data_set.get("InstanceNumber")
-    rescale = _functional(data_set, number, "PixelValueTransformationSequence")
-    plane = _functional(data_set, number, "PlanePositionSequence")
-    planes = _functional(data_set, number, "PlaneOrientationSequence")
+    rescale = functional_group(data_set, number, "PixelValueTransformationSequence")
+    plane = functional_group(data_set, number, "PlanePositionSequence")
+    planes = functional_group(data_set, number, "PlaneOrientationSequence")
     return _Frame(
         pixels=_grey(apply_modality_lut(pixels, rescale)).astype(np.float32),
         position=_numbers(plane, "ImagePositionPatient", 3),
@@ -128,10 +205,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _read(path: Path) -> pydicom.Dataset:
+def _read(path: Path, *, with_pixels: bool = True) -> pydicom.Dataset:
     _require_inflatable(path)
     try:
-        data_set = pydicom.dcmread(path)
+        # Left on disk until it is asked for, and checked for being there at all.
+        data_set = pydicom.dcmread(path, defer_size=None if with_pixels else _DEFERRED)
     except InvalidDicomError:
         raise ImageError(f"{path.name} is no DICOM file.") from None
     if not any(name in data_set for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
@@ -169,16 +247,6 @@ def _decoded(data_set: pydicom.Dataset) -> npt.NDArray[Any]:
     if data_set.PhotometricInterpretation == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, data_set)
     return pixels if count > 1 else pixels[np.newaxis]
-
-
-def _functional(data_set: pydicom.Dataset, frame: int, group: str) -> pydicom.Dataset:
-    """Return the item that holds a functional group of one frame; the data set itself where there are none."""
-    per_frame = data_set.get("PerFrameFunctionalGroupsSequence") or ()
-    shared = data_set.get("SharedFunctionalGroupsSequence") or ()
-    for groups in (*per_frame[frame : frame + 1], *shared[:1]):
-        if groups.get(group):
-            return groups[group].value[0]  # type: ignore[no-any-return]  # pydicom types sequence values as Any
-    return data_set
 
 
 def _grey(frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
