@@ -47,7 +47,7 @@ def stack(folder: Path, places: list[float], **attributes: object) -> list[Path]
 def test_slices_become_an_array_in_spatial_order_with_spacing_and_origin(tmp_path: Path) -> None:
     volume = read_volume(stack(tmp_path, [6, 0, 3]))
     assert list(volume.array.shape) == [3, 4, 4]
-    assert volume.array.dtype.name == "float32"
+    assert str(volume.array.dtype) == "float32"
     assert volume.array[:, 0, 0].tolist() == [1, 2, 0]
     assert volume.spacing == (3, 2.5, 0.5)
     assert volume.origin == (10, -20, 0)
