@@ -49,8 +49,8 @@ def test_slices_become_an_array_in_spatial_order_with_spacing_and_origin(tmp_pat
     assert list(volume.array.shape) == [3, 4, 4]
     assert str(volume.array.dtype) == "float32"
     assert volume.array[:, 0, 0].tolist() == [1, 2, 0]
-    assert volume.spacing == (3, 2.5, 0.5)
-    assert volume.origin == (10, -20, 0)
+    assert list(volume.spacing) == [3, 2.5, 0.5]
+    assert list(volume.origin) == [10, -20, 0]
     assert repr(volume) == "<Volume CT 3 × 4 × 4, 3 × 2.5 × 0.5 mm>"
 
 
