@@ -39,7 +39,15 @@ VALUES = st.recursive(
 )
 RESOURCES = st.dictionaries(NAMES, VALUES, max_size=8)
 VIEWS = [load_view(name) for name in packaged_views()]
-HEADS = {"imaging_study", "imaging_endpoint", "explanation_of_benefit", "patient", "coverage", "diagnostic_report"}
+HEADS = {
+    "imaging_study",
+    "imaging_endpoint",
+    "explanation_of_benefit",
+    "eob_medicare",
+    "patient",
+    "coverage",
+    "diagnostic_report",
+}
 VERSIONS = st.sampled_from([None, "stu3", "r4"])
 BY_TYPE = {view.resource_type: [one for one in VIEWS if one.resource_type == view.resource_type] for view in VIEWS}
 

@@ -34,12 +34,41 @@ COLUMNS = {
     "quantity_unit unit_price unit_price_currency net net_currency care_team_sequence diagnosis_sequence "
     "procedure_sequence information_sequence",
     "eob_adjudication": "item_sequence detail_sequence row_index " + CODED.format("category")
-    + " reason reason_system amount currency value",
+    + " reason reason_system amount currency value category_blue_button category_carin",
     "eob_diagnosis": "sequence " + CODED.format("diagnosis") + " diagnosis_reference types package_code on_admission",
     "eob_procedure": "sequence types date date_text " + CODED.format("procedure") + " procedure_reference",
     "eob_care_team": "sequence provider_reference provider_identifier responsible " + CODED.format("role") + " "
-    + CODED.format("qualification"),
-    "eob_total": "row_index element " + CODED.format("category") + " amount currency",
+    + CODED.format("qualification") + " prvdr_spclty carr_line_prvdr_type_cd prtcptng_ind_cd",
+    "eob_total": "row_index element " + CODED.format("category") + " amount currency "
+    "category_blue_button category_carin",
+    "eob_medicare": """
+    nch_clm_type_cd eob_type carin_sub_type nch_near_line_rec_ident_cd clm_srvc_clsfctn_type_cd
+    claim_query_cd clm_fac_type_cd asgmntcd carr_clm_entry_cd carr_clm_pmt_dnl_cd clm_mdcr_non_pmt_rsn_cd
+    fi_clm_actn_cd clm_freq_cd clm_ip_admsn_type_cd clm_src_ip_admsn_cd ptnt_dschrg_stus_cd
+    nch_ptnt_stus_ind_cd clm_mco_pd_sw nch_prmry_pyr_cd clm_hha_lupa_ind_cd clm_hha_rfrl_cd clm_pps_ind_cd
+    brnd_gnrc_cd ctstrphc_cvrg_cd daw_prod_slctn_cd drug_cvrg_stus_cd dspnsng_stus_cd nstd_frmt_cd
+    prcng_excptn_cd ptnt_rsdnc_cd rx_orgn_cd submsn_clr_cd adjstmt_dltn_cd phrmcy_srvc_type_cd clm_drg_cd
+    carr_clm_cntl_num carr_num clm_clncl_tril_num fi_doc_clm_cntl_num fi_orig_clm_cntl_num fi_num
+    plan_cntrct_rec_id plan_pbp_rec_num fi_clm_proc_dt nch_wkly_proc_dt nch_bene_mdcr_bnfts_exhtd_dt_i
+    nch_qlfyd_stay_from_dt nch_qlfyd_stay_thru_dt nch_vrfd_ncvrd_stay_from_dt nch_vrfd_ncvrd_stay_thru_dt
+    admission_start admission_end days_suply_num fill_num carr_clm_cash_ddctbl_apld_amt
+    nch_carr_clm_alowd_amt nch_carr_clm_sbmtd_chrg_amt nch_clm_bene_pmt_amt nch_clm_prvdr_pmt_amt prpayamt
+    clm_op_bene_pmt_amt clm_op_prvdr_pmt_amt clm_pass_thru_per_diem_amt clm_pps_cptl_dsprprtnt_shr_amt
+    clm_pps_cptl_excptn_amt clm_pps_cptl_fsp_amt clm_pps_cptl_ime_amt clm_pps_cptl_outlier_amt
+    clm_pps_old_cptl_hld_hrmls_amt clm_tot_pps_cptl_amt clm_uncompd_care_pmt_amt dsh_op_clm_val_amt
+    ime_op_clm_val_amt nch_bene_blood_ddctbl_lblty_am nch_bene_ip_ddctbl_amt nch_bene_pta_coinsrnc_lblty_amt
+    nch_bene_ptb_coinsrnc_amt nch_bene_ptb_ddctbl_amt nch_drg_outlier_aprvd_pmt_amt nch_ip_ncvrd_chrg_amt
+    nch_ip_tot_ddctn_amt nch_profnl_cmpnt_chrg_amt bene_lrd_used_cnt bene_tot_coinsrnc_days_cnt
+    clm_non_utlztn_days_cnt clm_utlztn_day_cnt clm_pps_cptl_drg_wt_num clm_hha_tot_visit_cnt
+    bene_hospc_prd_cnt nch_blood_pnts_frnshd_qty currency
+    """,
+    "eob_item_medicare": """
+    sequence betos_cd carr_line_mtus_cd line_bene_prmry_pyr_cd line_service_deductible line_prcsg_ind_cd
+    carr_line_rdcd_pmt_phys_astn_c line_pmt_80_100_cd prvdr_state_cd prvdr_zip carr_line_prcng_lclty_cd
+    carr_line_clia_lab_num dmerc_line_prcng_state_cd dmerc_line_supplr_type_cd suplrnum tax_num ndc
+    rev_cntr_ide_ndc_upc_num rev_cntr_stus_ind_cd rev_cntr_ddctbl_coinsrnc_cd carr_line_mtus_cnt
+    dmerc_line_mtus_cnt rev_cntr_ndc_qty rev_cntr_unit_cnt dmerc_line_scrn_svgs_amt
+    """,
     "patient": "gender birth_date birth_date_text deceased deceased_date_time deceased_date_time_text "
     "managing_organization_reference",
     "coverage": "status " + CODED.format("type") + " relationship period_start period_start_text period_end "
