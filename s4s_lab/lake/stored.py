@@ -22,6 +22,8 @@ _BUCKET = pa.field("bucket", pa.int32(), nullable=False, metadata={"meaning": "h
 _ROW_NUMBER = pa.field(
     "row_number", pa.int64(), nullable=False, metadata={"meaning": "place among its resource's rows"}
 )
+# What every stored table has after the columns that people see.
+BESIDE = (FELL_OUT_AT, _BUCKET, _ROW_NUMBER)
 PARTITION = ("bucket",)
 _IN_RECORD = "fell_out_at IS NULL"
 
@@ -44,7 +46,7 @@ class Layout:
     @property
     def stored(self) -> pa.Schema:
         """All columns as they are stored."""
-        return pa.schema([*self.columns, FELL_OUT_AT, _BUCKET, _ROW_NUMBER])
+        return pa.schema([*self.columns, *BESIDE])
 
     def fits(self, handle: DeltaTable) -> bool:
         """Say whether a stored table has these columns with these meanings."""

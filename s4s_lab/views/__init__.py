@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from s4s_lab.views.columns import Column
 from s4s_lab.views.heads import Provenance
-from s4s_lab.views.loading import View, data_dictionary, load_view, packaged_views, table_schema
+from s4s_lab.views.loading import View, data_dictionary, load_view, packaged_views, read_view, table_schema
 from s4s_lab.views.resources import FhirVersion, fhir_version_of, resource_key
 from s4s_lab.views.running import Subject, decode, run_views
 
@@ -24,6 +24,7 @@ __all__ = [
     "fhir_version_of",
     "load_view",
     "packaged_views",
+    "read_view",
     "resource_key",
     "run_views",
     "table_schema",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -39,6 +41,8 @@ class View:
         Whether it is one of the catalogue's.
     plans : Mapping of str to ViewDefinition
         The checked view for each FHIR version; the same twice for a view that is not the catalogue's.
+    fingerprint : str
+        Identifies its ViewDefinitions with all that they say.
     """
 
     name: str
@@ -46,6 +50,7 @@ class View:
     columns: tuple[Column, ...]
     packaged: bool
     plans: Mapping[FhirVersion, ViewDefinition] = field(repr=False)
+    fingerprint: str = field(default="", repr=False)
 
 
 def packaged_views() -> list[str]:
@@ -65,10 +70,15 @@ def _checked(view: Mapping[str, Any], called: str, *, tolerant: bool) -> ViewDef
 @cache
 def _packaged(name: str) -> View:
     plans: dict[FhirVersion, ViewDefinition] = {}
+    said = []
     for version in FHIR_VERSIONS:
-        text = (_CATALOGUE / version / f"{name}.json").read_bytes()
-        plans[version] = _checked(msgspec.json.decode(text), f"{version}/{name}.json", tolerant=True)
-    return View(name, plans["r4"].resource, columns_of(plans), True, plans)
+        said.append(msgspec.json.decode((_CATALOGUE / version / f"{name}.json").read_bytes()))
+        plans[version] = _checked(said[-1], f"{version}/{name}.json", tolerant=True)
+    return View(name, plans["r4"].resource, columns_of(plans), True, plans, _fingerprint(said))
+
+
+def _fingerprint(said: list[Mapping[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _own(view: Mapping[str, Any], called: str, name: str | None) -> View:
@@ -77,10 +87,14 @@ def _own(view: Mapping[str, Any], called: str, name: str | None) -> View:
     plans: dict[FhirVersion, ViewDefinition] = dict.fromkeys(FHIR_VERSIONS, definition)
     documented = {version: plan for version, plan in plans.items() if version in said or not said}
     name = definition.name or name or definition.resource
-    return View(name, definition.resource, columns_of(documented), False, plans)
+    return View(name, definition.resource, columns_of(documented), False, plans, _fingerprint([dict(view)]))
 
 
 def _from_file(path: Path) -> View:
+    return _own(_read(path), str(path), path.stem)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         view = msgspec.json.decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
@@ -89,7 +103,30 @@ def _from_file(path: Path) -> View:
         raise ViewError(f"{path} is no ViewDefinition: it is no JSON ({error}).") from None
     if not isinstance(view, dict):
         raise ViewError(f"{path} is no ViewDefinition: a JSON object is due.")
-    return _own(view, str(path), path.stem)
+    return view
+
+
+def read_view(view: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Read a view that is not the catalogue's, and check it whole.
+
+    Parameters
+    ----------
+    view : str, Path or Mapping
+        The path of a ViewDefinition in JSON, or the ViewDefinition itself.
+
+    Returns
+    -------
+    tuple of Mapping and str
+        The ViewDefinition as it stands, and the view's name.
+
+    Raises
+    ------
+    ViewError
+        If it cannot be read or compiled; the message names the element.
+    """
+    definition = view if isinstance(view, Mapping) else _read(Path(view))
+    called, name = ("ViewDefinition", None) if isinstance(view, Mapping) else (str(view), Path(view).stem)
+    return definition, _own(definition, str(definition.get("name") or called), name).name
 
 
 def load_view(view: str | Path | Mapping[str, Any] | View) -> View:
