@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s4s_lab.dicom import DicomCache
-from s4s_lab.errors import NotInDataset, S4SWarning, TableBehind, UsageError
-from s4s_lab.lake import opening
+from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning, TableBehind, UsageError
+from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.connections import ConnectionRecord, Connections
 from s4s_lab.lake.images import IMAGES, ImageTable, in_order
 from s4s_lab.lake.ledger import Ledger
@@ -164,6 +164,15 @@ class Dataset:
         busy = "Another process is pulling this connection."
         with self._locks.alone(f"pull-{record.connection_id}", busy=busy):
             yield
+        self._tend()
+
+    def _tend(self) -> None:
+        """Look after the files; what hinders that is no failure of the pull before it."""
+        try:
+            if maintenance.tend(self._root, self._locks):
+                self.refresh()
+        except DatasetError as error:
+            warnings.warn(S4SWarning(f"The dataset's files could not be tidied: {error}"), stacklevel=4)
 
     def refresh(self, patients: Collection[Patient] | None = None) -> None:
         """Bring the tables to the log's newest version, by work in proportion to the patients that changed.

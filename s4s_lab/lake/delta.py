@@ -10,7 +10,7 @@ Delta transaction log protocol, "Transaction Identifiers".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from s4s_lab.errors import DatasetBusy, DatasetError, NotInDataset
 from s4s_lab.lake import durable
-from s4s_lab.lake.entries import TRANSACTIONS, checkpoint_files, entry_path, read_entry
+from s4s_lab.lake.entries import MARK, TRANSACTIONS, checkpoint_files, entry_path, mark_of, read_entry
 
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
 _RETRIES = 100
@@ -235,6 +235,38 @@ def fill(
     return Commit(table, 0, 0)
 
 
+def compact(table: Path, buckets: Sequence[int] | None, *, size: int, transactions: Mapping[str, int]) -> Commit:
+    """Join small files in one commit that changes no row; those that are joined stay for older versions.
+
+    Parameters
+    ----------
+    table : Path
+        Its folder.
+    buckets : sequence of int or None
+        Where; None: everywhere, of a table that has no buckets.
+    size : int
+        How large a joined file becomes at most [bytes].
+    transactions : mapping of str to int
+        Application id to number.
+
+    Raises
+    ------
+    DatasetError
+        If a file of the table is damaged, or the disk does not take what is written.
+    """
+    handle = open_table(table)
+    before = handle.version()
+    with _written_to(table):
+        handle.optimize.compact(
+            partition_filters=None if buckets is None else [("bucket", "in", [str(bucket) for bucket in buckets])],
+            target_size=size,
+            max_concurrent_tasks=1,
+            writer_properties=_COMPRESSED,
+            commit_properties=_properties(transactions),
+        )
+    return Commit(table, before + 1, handle.version())
+
+
 def note(table: Path, *, transactions: Mapping[str, int]) -> Commit:
     """Make a commit that changes no row and holds numbers.
 
@@ -271,7 +303,7 @@ def _written_to(table: Path) -> Iterator[None]:
 
 def _properties(transactions: Mapping[str, int]) -> CommitProperties:
     return CommitProperties(
-        custom_metadata={TRANSACTIONS: len(transactions)},
+        custom_metadata={TRANSACTIONS: len(transactions), MARK: mark_of(transactions)},
         max_commit_retries=_RETRIES,
         app_transactions=[Transaction(name, number) for name, number in transactions.items()],
     )

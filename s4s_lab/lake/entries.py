@@ -7,6 +7,7 @@ Delta transaction log protocol: delta log entries, add file, transaction identif
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from s4s_lab.values.instants import from_millis
 
 # How many transaction identifiers a commit of ours carries, kept in its commitInfo: an entry that was cut tells by it.
 TRANSACTIONS = "transactions"
+# Their digest, beside it: a watermark with a wrong digit tells by it.
+MARK = "transactions_digest"
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.(?:.*\.)?parquet")
 _LAST_CHECKPOINT = "_last_checkpoint"
@@ -169,6 +172,17 @@ def _added(body: Mapping[str, Any]) -> Added:
     return Added(unquote(body["path"]), int(body["size"]), body["partitionValues"], bool(body["dataChange"]))
 
 
+def mark_of(transactions: Mapping[str, int]) -> str:
+    """Return the digest of a commit's transaction identifiers, as its commitInfo keeps it.
+
+    Parameters
+    ----------
+    transactions : mapping of str to int
+        Application id to number.
+    """
+    return hashlib.sha256(json.dumps(sorted(transactions.items())).encode()).hexdigest()[:16]
+
+
 def fault_of(table: Path, version: int) -> str | None:
     """Say what is unfinished about one version: its entry, or the files that it adds; None when nothing is.
 
@@ -200,10 +214,17 @@ def _is_whole(entry: Entry) -> bool:
     if entry.version == 0 and not {"protocol", "metaData"} <= entry.actions:
         return False
     counted = entry.info.get("operationMetrics", {})
+    # A write counts its files by other names than an optimize does.
     return bool(
-        counted.get("num_added_files", len(entry.added)) == len(entry.added)
+        _agree(counted, ("num_added_files", "numFilesAdded"), len(entry.added))
+        and _agree(counted, ("num_removed_files", "numFilesRemoved"), entry.removed)
         and entry.info.get(TRANSACTIONS, len(entry.transactions)) == len(entry.transactions)
+        and entry.info.get(MARK, mark := mark_of(entry.transactions)) == mark
     )
+
+
+def _agree(counted: Mapping[str, Any], names: tuple[str, ...], count: int) -> bool:
+    return all(counted.get(name, count) == count for name in names)
 
 
 def broken_checkpoints(table: Path, *, newest: int) -> list[Path]:
