@@ -14,7 +14,6 @@ import httpcore2
 from s4s_lab.errors import OriginRefused
 from s4s_lab.net.allowance import Allowance
 
-
 # The HTTP layer asks for 64 KiB at a time, and takes more as gladly: images then cost a quarter less processor time.
 _AT_ONCE = 1 << 20
 
