@@ -22,6 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from s4s_lab.errors import DatasetBusy, DatasetError, NotInDataset
 from s4s_lab.lake import durable
+from s4s_lab.lake.checksums import has_checksums, write_checksums
 from s4s_lab.lake.entries import MARK, TRANSACTIONS, checkpoint_files, entry_path, mark_of, read_entry
 
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
@@ -235,7 +236,7 @@ def fill(
     return Commit(table, 0, 0)
 
 
-def compact(table: Path, buckets: Sequence[int] | None, *, size: int, transactions: Mapping[str, int]) -> Commit:
+def compact(table: Path, buckets: Sequence[int] | None, *, size: int) -> Commit:
     """Join small files in one commit that changes no row; those that are joined stay for older versions.
 
     Parameters
@@ -246,8 +247,6 @@ def compact(table: Path, buckets: Sequence[int] | None, *, size: int, transactio
         Where; None: everywhere, of a table that has no buckets.
     size : int
         How large a joined file becomes at most [bytes].
-    transactions : mapping of str to int
-        Application id to number.
 
     Raises
     ------
@@ -262,7 +261,8 @@ def compact(table: Path, buckets: Sequence[int] | None, *, size: int, transactio
             target_size=size,
             max_concurrent_tasks=1,
             writer_properties=_COMPRESSED,
-            commit_properties=_properties(transactions),
+            # An optimize writes no transaction identifiers; those of earlier commits stay.
+            commit_properties=_properties({}),
         )
     return Commit(table, before + 1, handle.version())
 
@@ -331,6 +331,8 @@ def make_durable(commits: Iterable[Commit]) -> None:
     for commit in commits:
         for version in range(commit.first, commit.version + 1):
             files.update(_files_of(commit.table, version))
+            if not has_checksums(commit.table, version):
+                files.add(write_checksums(commit.table, version))
         folders.update(folder for file in files for folder in file.parents if folder.is_relative_to(commit.table))
         if commit.first == 0:
             durable.sync(commit.table.parent)

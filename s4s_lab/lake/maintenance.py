@@ -18,7 +18,6 @@ from s4s_lab.errors import DatasetBusy
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.entries import log_folder, newest_version, read_entry
 from s4s_lab.lake.locks import Locks
-from s4s_lab.lake.tables import SHOWN
 
 DAY_S = 86_400.0
 # So many small files in one partition are worth one commit that joins them.
@@ -173,17 +172,10 @@ def compact(root: Path, locks: Locks, tables: Iterable[Path] | None = None) -> l
 def _joined(tables: Iterable[Path]) -> Iterator[delta.Commit]:
     left = AT_ONCE
     for table in tables:
-        handle = delta.open_table(table)
-        buckets, size = _chosen(_piles(handle), left)
+        buckets, size = _chosen(_piles(delta.open_table(table)), left)
         left -= size
         if buckets:
-            shown = handle.transaction_version(SHOWN)
-            yield delta.compact(
-                table,
-                [bucket for bucket in buckets if bucket is not None] or None,
-                size=2 * SMALL,
-                transactions={} if shown is None else {SHOWN: shown},
-            )
+            yield delta.compact(table, [bucket for bucket in buckets if bucket is not None] or None, size=2 * SMALL)
 
 
 @dataclass(frozen=True)

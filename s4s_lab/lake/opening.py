@@ -193,10 +193,13 @@ def _shows_the_future(root: Path) -> bool:
 
 
 def _shown(table: Path) -> int:
-    newest = newest_version(table)
-    if newest is None or fault_of(table, newest):
+    """Return the version of the log that a table shows; a commit that only joined files says nothing of it."""
+    version = newest_version(table)
+    if version is None or fault_of(table, version):
         return -1
-    return read_entry(table, newest).transactions.get(SHOWN, -1)
+    while (entry := read_entry(table, version)).info.get("operation") == "OPTIMIZE":
+        version -= 1
+    return entry.transactions.get(SHOWN, -1)
 
 
 def _mend(root: Path, tables: list[Path]) -> Iterator[str]:
