@@ -1,6 +1,7 @@
 """FHIR over HTTP: what a server declares, searches page by page, reads, outcomes, addresses of images."""
 
 from s4s_lab.fhir.capability import Capability
+from s4s_lab.fhir.content import content_hash
 from s4s_lab.fhir.endpoints import ImageAddress, endpoint_references, image_addresses
 from s4s_lab.fhir.outcomes import outcome_text
 from s4s_lab.fhir.pages import Entry, Page
@@ -14,6 +15,7 @@ __all__ = [
     "Gone",
     "ImageAddress",
     "Page",
+    "content_hash",
     "endpoint_references",
     "image_addresses",
     "outcome_text",
