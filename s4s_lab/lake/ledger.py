@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+from deltalake import DeltaTable, Schema
 
 from s4s_lab.lake import delta
 from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.locks import Locks
 
 PullMode = Literal["first", "update", "broad"]
-FilterBehaviour = Literal["honoured", "ignored", "empty", "broken", "unknown"]
+FilterBehaviour = Literal["honoured", "started-like", "ignored", "empty", "broken", "unknown"]
 PullOutcome = Literal["done", "waiting", "failed", "skipped"]
 
 
@@ -44,7 +45,8 @@ class PullRow:
     last_check : datetime or None
         The watermark after the run.
     filter : str
-        How the server treats `_lastUpdated`: `honoured`, `ignored`, `empty`, `broken` or `unknown`.
+        How the server treats `_lastUpdated`: `honoured`, `started-like` (it means the study's own date), `ignored`,
+        `empty`, `broken` or `unknown`.
     waits_s : float
         Time that the server asked for and got [s].
     outcome : str
@@ -59,6 +61,8 @@ class PullRow:
         The earliest moment to ask again, when the server named one.
     differences : str
         JSON: what the broad pull found and updates had missed.
+    query : str
+        What was asked, without the patient; empty when nothing was.
     """
 
     run_id: str
@@ -84,6 +88,7 @@ class PullRow:
     overlap_s: int = 300
     not_before: datetime | None = None
     differences: str = "[]"
+    query: str = ""
 
 
 def _field(name: str, kind: pa.DataType, meaning: str, *, unit: str = "", null: bool = False) -> pa.Field:
@@ -116,6 +121,7 @@ LEDGER_SCHEMA = pa.schema([
     _field("overlap_s", pa.int64(), "how far before last_check the next update asks", unit="s"),
     _field("not_before", _INSTANT, "the earliest moment to ask again, when the server named one", null=True),
     _field("differences", pa.string(), "JSON: what the broad pull found and updates had missed"),
+    _field("query", pa.string(), "what was asked, without the patient; ledgers of before have none", null=True),
 ])
 # fmt: on
 
@@ -157,6 +163,7 @@ class Ledger:
             return int(delta.open_table(self.path).version())
         table = pa.Table.from_pylist([vars(row) for row in rows], LEDGER_SCHEMA)
         with self.locks.writing():
+            _add_new_columns(delta.open_table(self.path))
             commit = delta.append(self.path, table, transactions={})
             delta.make_durable([commit])
         return commit.version
@@ -170,7 +177,11 @@ class Ledger:
             Only the runs of this connection.
         """
         where = None if record is None else f"connection_id = {delta.literal(record.connection_id)}"
-        found = delta.read(delta.open_table(self.path), LEDGER_SCHEMA, where=where)
+        handle = delta.open_table(self.path)
+        missing = _missing(handle)
+        found = delta.read(handle, pa.schema([f for f in LEDGER_SCHEMA if f not in missing]), where=where)
+        for field in missing:
+            found = found.append_column(field, pa.nulls(found.num_rows, field.type))
         return found.sort_by([(name, "ascending") for name in ("started_at", "run_id", "resource_type")])
 
     def last_broad(self, record: ConnectionRecord, resource_type: str) -> datetime | None:
@@ -193,6 +204,17 @@ class Ledger:
                 moment: datetime = row["last_check"] or row["started_at"]
                 return moment
         return None
+
+
+def _missing(handle: DeltaTable) -> list[pa.Field]:
+    """Return the columns that a ledger of an earlier version of S4S Lab does not have."""
+    there = {field.name for field in handle.schema().fields}
+    return [field for field in LEDGER_SCHEMA if field.name not in there]
+
+
+def _add_new_columns(handle: DeltaTable) -> None:
+    if missing := _missing(handle):
+        handle.alter.add_columns(list(Schema.from_arrow(pa.schema(missing)).fields))
 
 
 def create_ledger(path: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from s4s_lab.sync.reports import Filter, Mode
-from s4s_lab.sync.watermark import OVERLAP
+from s4s_lab.sync.watermark import MAX_LEAD, OVERLAP, Precision, precision_of, rung
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,23 @@ class Advice:
         The mode of the last run that was done.
     filter : str
         How the server was last seen to treat `_lastUpdated`.
+    precision : {"millisecond", "second", "date"}
+        The finest that the server was last seen to take.
     next_broad : datetime or None
         When a broad pull is due; None: not known, so it is due now.
     interval : timedelta or None
-        The interval that the last broad pull set.
+        The ladder's rung that the last broad pull set, nothing when it set none.
     overlap : timedelta
         How far before lastCheck an update asks.
     not_before : datetime or None
         A wait that the server asked for and no later run has ended.
     held : frozenset of str
-        Ids that the last broad pull missed and did not believe to be gone.
+        Ids that the last broad pull missed and did not believe to be gone, or did not come to ask for.
     """
 
     last_mode: Mode | None = None
     filter: Filter = "unknown"
+    precision: Precision = "millisecond"
     next_broad: datetime | None = None
     interval: timedelta | None = None
     overlap: timedelta = OVERLAP
@@ -43,17 +46,22 @@ class Advice:
     held: frozenset[str] = frozenset()
 
     def broad_is_due(self, now: datetime) -> bool:
-        """Say whether updates are not to be relied on, or have been for long enough.
+        """Say whether updates have been relied on for long enough.
 
         Parameters
         ----------
         now : datetime
             Our clock, aware.
         """
-        return self.filter in ("ignored", "empty", "broken") or self.next_broad is None or self.next_broad <= now
+        return self.next_broad is None or self.next_broad <= now
+
+    @property
+    def misled(self) -> bool:
+        """Whether the server was last seen to do something else with `_lastUpdated` than filter by it."""
+        return self.filter in ("ignored", "empty", "broken")
 
 
-def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice:
+def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str, now: datetime) -> Advice:
     """Read the advice for one resource type out of a connection's ledger rows.
 
     Parameters
@@ -62,8 +70,12 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice
         Ledger rows of one connection, in any order.
     resource_type : str
         Which type.
+    now : datetime
+        Our clock, aware. Rows of runs that began after it were written while that clock was wrong: they count for
+        nothing, so that what they say of dates blinds no later run.
     """
-    mine = sorted((row for row in rows if row["resource_type"] == resource_type), key=lambda row: row["started_at"])
+    mine = [row for row in rows if row["resource_type"] == resource_type and row["started_at"] <= now + MAX_LEAD]
+    mine.sort(key=lambda row: row["started_at"])
     done = [row for row in mine if row["outcome"] == "done"]
     waits = mine[-1]["not_before"] if mine and mine[-1]["outcome"] == "waiting" else None
     if not done:
@@ -72,12 +84,19 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str) -> Advice
     return Advice(
         last_mode=done[-1]["mode"],
         filter=done[-1]["filter"],
+        precision=_precision(done),
         next_broad=next_broad,
         interval=interval,
         overlap=timedelta(seconds=max(OVERLAP / timedelta(seconds=1), *(row["overlap_s"] for row in done))),
         not_before=waits,
         held=_held(done),
     )
+
+
+def _precision(done: list[Mapping[str, Any]]) -> Precision:
+    """Return the precision of the newest update that was answered."""
+    queries = (row["query"] or "" for row in reversed(done))
+    return next((found for query in queries if (found := precision_of(query))), "millisecond")
 
 
 def _held(done: list[Mapping[str, Any]]) -> frozenset[str]:
@@ -90,8 +109,9 @@ def _held(done: list[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def _broad_date(done: list[Mapping[str, Any]]) -> tuple[datetime | None, timedelta | None]:
-    """Return when the last broad pull said that the next is due, and how many days after it that was."""
+    """Return when the last run said that the next broad pull is due, and which rung the last broad pull set."""
     for row in reversed(done):
         if row["mode"] in ("first", "broad") and row["next_broad"]:
-            return row["next_broad"], timedelta(days=round((row["next_broad"] - row["started_at"]) / timedelta(days=1)))
+            newest = done[-1]["next_broad"] or row["next_broad"]
+            return min(newest, row["next_broad"]), rung(row["next_broad"] - row["started_at"])
     return None, None

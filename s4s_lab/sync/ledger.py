@@ -46,5 +46,6 @@ def ledger_row(record: ConnectionRecord, run_id: str, result: TypePull) -> PullR
         next_broad=result.next_broad,
         overlap_s=result.overlap_s,
         not_before=result.not_before,
+        query=result.query,
         differences=json.dumps([asdict(difference) for difference in result.differences]),
     )

@@ -23,6 +23,7 @@ class Tally:
     requests: int = 0
     pages: int = 0
     waited_s: float = 0.0
+    query: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:

@@ -128,7 +128,7 @@ def _what_is_missing(report: PullReport) -> str:
 def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float) -> TypePull:
     """Pull one type; what the server does to this type alone becomes its outcome and stops no other."""
     started = utc_now()
-    advice = advice_from(run.ledger, item.resource_type)
+    advice = advice_from(run.ledger, item.resource_type, started)
     blank = TypePull(item.resource_type, "update" if advice.last_mode else "first", started_at=started)
     if not run.link.capability.offers(item.resource_type):
         return replace(blank, outcome="skipped", warnings=("the server does not offer this type",))

@@ -12,7 +12,7 @@ import pandas as pd
 from s4s_lab.values.instants import format_instant
 
 Mode = Literal["first", "update", "broad"]
-Filter = Literal["honoured", "ignored", "empty", "broken", "unknown"]
+Filter = Literal["honoured", "started-like", "ignored", "empty", "broken", "unknown"]
 Outcome = Literal["done", "waiting", "failed", "skipped"]
 
 
@@ -45,6 +45,7 @@ class TypePull:
     outcome: Outcome = "done"
     started_at: datetime | None = None
     fingerprint: str = ""
+    query: str = ""
     requests: int = 0
     pages: int = 0
     new: int = 0
@@ -66,6 +67,7 @@ class TypePull:
         return {
             "mode": self.mode,
             "outcome": self.outcome,
+            "query": self.query,
             "requests": self.requests,
             "pages": self.pages,
             "new": self.new,
@@ -78,6 +80,7 @@ class TypePull:
             "waited_s": round(self.waited_s, 3),
             "next_broad": None if self.next_broad is None else format_instant(self.next_broad),
             "not_before": None if self.not_before is None else format_instant(self.not_before),
+            "overlap_s": self.overlap_s,
             "warnings": list(self.warnings),
         }
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from s4s_lab.errors import NotReachable, ServerError, UnexpectedAnswer
 from s4s_lab.fhir import Gone, read
 from s4s_lab.lake import CurrentVersion, ResourceVersion
 from s4s_lab.sync.compare import Comparison, Received, absent_from, compare, is_mass_vanishing
-from s4s_lab.sync.listing import Listing, Source
+from s4s_lab.sync.listing import Listing, Source, belongs_to
 from s4s_lab.sync.reports import Difference
 
-# What is left over is probed by the next broad pull.
+# What is left over is held, and probed first by the next run.
 MAX_PROBES = 200
 HELD_FOR = timedelta(days=1)
 _REASONS = {404: "not found", 410: "deleted", 403: "withdrawn"}
@@ -21,7 +23,11 @@ _REASONS = {404: "not found", 410: "deleted", 403: "withdrawn"}
 # The reason for a resource without an id of its own: it cannot be read, only missed.
 UNASKED = "absent from a broad pull"
 
-Probe = Callable[[str], str | None]
+_READABLE = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
+# Answers that refuse the question itself: the server has no reads, so a record can only be missed.
+_NO_READS = (405, 501)
+
+Probe = Callable[[Sequence[str]], Mapping[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,20 @@ class Settled:
         New, changed, unchanged and returned resources.
     fallen : mapping of str to str
         Ids that fell out of the record, with the reason.
-    late : tuple of str
-        Ids that a broad pull found and the updates before it should have brought.
+    late : mapping of str to timedelta
+        Ids that a broad pull found and the updates before it should have brought, with how long before the instant
+        that those covered they are stamped.
     held : tuple of str
         Ids that vanished with too many others to be believed.
+    unasked : tuple of str
+        Ids that are absent and for which there was no time to ask.
     """
 
     comparison: Comparison
     fallen: Mapping[str, str]
-    late: tuple[str, ...] = ()
+    late: Mapping[str, timedelta] = field(default_factory=dict)
     held: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
 
     def differences(self, resource_type: str) -> tuple[Difference, ...]:
         """Return the records in which the broad pull and the updates before it disagree.
@@ -57,6 +67,7 @@ class Settled:
         found += [Difference(resource_type, key, "fallen out", reason) for key, reason in self.fallen.items()]
         found += [Difference(resource_type, key, "returned") for key in self.comparison.returned]
         found += [Difference(resource_type, key, "held", "too many vanished at once") for key in self.held]
+        found += [Difference(resource_type, key, "held", "asked for by the next pull") for key in self.unasked]
         return tuple(found)
 
 
@@ -82,9 +93,9 @@ def settle(
     updated_until : datetime or None
         The instant up to which earlier updates should have brought everything; None: there were none.
     held_before : frozenset of str
-        Ids that the last broad pull held: when they are absent again, two pulls agree.
+        Ids that the last broad pull held: when they are absent again, two pulls agree. They are asked for first.
     probe : callable
-        Asks the server for one absent id: a reason why it is gone, or None when it is still there.
+        Asks the server for absent ids: for each a reason why it is gone, or None when it is still there.
 
     References
     ----------
@@ -99,26 +110,28 @@ def settle(
     agreed = held_before.issuperset(absent)
     if is_mass_vanishing(len(absent), active) and not agreed:
         return Settled(comparison, {}, late, held=tuple(absent))
-    answers = {key: probe(key) for key in absent[:MAX_PROBES]}
+    absent.sort(key=lambda key: key not in held_before)
+    answers, unasked = probe(absent[:MAX_PROBES]), tuple(absent[MAX_PROBES:])
     # Nothing is left and nothing could be asked for: one empty answer is too little to believe that.
     if absent and len(absent) == active and set(answers.values()) == {UNASKED} and not agreed:
         return Settled(comparison, {}, late, held=tuple(absent))
-    return Settled(comparison, {key: reason for key, reason in answers.items() if reason}, late)
+    fallen = {key: reason for key, reason in answers.items() if reason}
+    return Settled(comparison, fallen, late, unasked=unasked)
 
 
-def _late(comparison: Comparison, updated_until: datetime | None) -> tuple[str, ...]:
+def _late(comparison: Comparison, updated_until: datetime | None) -> dict[str, timedelta]:
     if updated_until is None:
-        return ()
+        return {}
     fresh = {*comparison.new, *comparison.changed}
-    return tuple(
-        item.resource_id
+    return {
+        item.resource_id: updated_until - item.last_updated
         for item in comparison.to_append
         if item.resource_id in fresh and item.last_updated is not None and item.last_updated <= updated_until
-    )
+    }
 
 
 def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -> Probe:
-    """Return a probe that reads one resource by the id the server gave it.
+    """Return a probe that reads resources by the ids that the server gave them.
 
     Parameters
     ----------
@@ -129,17 +142,35 @@ def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -
         alone has to do.
     """
 
-    def probe(key: str) -> str | None:
-        if json.loads(raws([key]).get(key, "{}")).get("id") != key:
-            return UNASKED
-        source.tally.requests += 1
-        answer = read(source.client, source.fhir_url, f"{source.item.resource_type}/{key}")
-        if isinstance(answer, Gone):
-            return _REASONS.get(answer.status, f"HTTP {answer.status}")
-        source.tally.warn("a search leaves out a resource that can still be read; it is kept")
-        return None
+    def probe(keys: Sequence[str]) -> dict[str, str | None]:
+        kept = raws(keys)
+        return {key: _asked_for(source, key) if _can_be_read(key, kept.get(key, "{}")) else UNASKED for key in keys}
 
     return probe
+
+
+def _can_be_read(key: str, raw: str) -> bool:
+    return _READABLE.fullmatch(key) is not None and json.loads(raw).get("id") == key
+
+
+def _asked_for(source: Source, key: str) -> str | None:
+    """Read one absent resource: why it is gone, or None when it is there or the server does not say."""
+    source.tally.requests += 1
+    try:
+        answer = read(source.client, source.fhir_url, f"{source.item.resource_type}/{key}")
+    except NotReachable:
+        raise
+    except ServerError as error:
+        if isinstance(error, UnexpectedAnswer) and error.status in _NO_READS:
+            return UNASKED
+        source.tally.warn(f"a missing record could not be asked for and is kept: {error}")
+        return None
+    if isinstance(answer, Gone):
+        return _REASONS.get(answer.status, f"HTTP {answer.status}")
+    if not belongs_to(answer.resource, source.patient_id):
+        return "belongs to another patient"
+    source.tally.warn("a search leaves out a resource that can still be read; it is kept")
+    return None
 
 
 def versions_to_append(

@@ -7,6 +7,8 @@ the first page, it goes back on the wire in milliseconds, and the query asks fro
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -26,6 +28,10 @@ DATE_RESOLUTION = timedelta(seconds=1)
 NO_CLOCK_MARGIN = timedelta(seconds=60)
 # The S4S page repeats the broad query "e.g. yearly"; systematic losses should show within the first week.
 LADDER = tuple(timedelta(days=days) for days in (7, 30, 90, 180, 365))
+# Where `_lastUpdated` means the study's own date, only broad pulls find what arrives late.
+STARTED_LIKE_CEILING = timedelta(days=30)
+# Many cursors of one server shall not come due on the same day.
+JITTER = 0.05
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,61 @@ def since(last_check: datetime, overlap: timedelta, precision: Precision = "mill
     return f"gt{format_instant(start)}"
 
 
-def next_interval(previous: timedelta | None, *, was_due: bool, found_late: bool) -> timedelta:
+def precision_of(query: str) -> Precision | None:
+    """Return in which precision a query asked for `_lastUpdated`, None when it did not.
+
+    Parameters
+    ----------
+    query : str
+        As the ledger keeps it.
+    """
+    _, found, instant = query.partition("_lastUpdated=gt")
+    if not found:
+        return None
+    if "T" not in instant:
+        return "date"
+    return "millisecond" if "." in instant else "second"
+
+
+def is_ahead(last_check: datetime, seen: Seen, overlap: timedelta, now: datetime) -> bool:
+    """Say whether lastCheck lies so far ahead of the server's present that updates would be blind.
+
+    Parameters
+    ----------
+    last_check : datetime
+        As the log has it, aware.
+    seen : Seen
+        What the server's clock shows now.
+    overlap : timedelta
+        How far before lastCheck an update asks.
+    now : datetime
+        Our clock: the last resort, where the server shows none but says when it searched.
+    """
+    if seen.present is not None:
+        return last_check > seen.present + overlap
+    if not seen.by_server:
+        return last_check > seen.instant + NO_CLOCK_MARGIN + overlap
+    return last_check > now + MAX_LEAD
+
+
+def widened(overlap: timedelta, lags: Iterable[timedelta]) -> timedelta:
+    """Return the overlap that would have covered the greatest of the lags below a day; never a narrower one.
+
+    Parameters
+    ----------
+    overlap : timedelta
+        How far before lastCheck updates asked.
+    lags : iterable of timedelta
+        How long before lastCheck records are stamped that updates should have brought. Lags of a day and more are no
+        slow commits but records that were entered late, and are left to broad pulls.
+    """
+    slow = [2 * lag for lag in lags if lag < MAX_OVERLAP]
+    return min(MAX_OVERLAP, max(OVERLAP, overlap, *slow))
+
+
+def next_interval(
+    previous: timedelta | None, *, was_due: bool, found_late: bool, ceiling: timedelta = LADDER[-1]
+) -> timedelta:
     """Return how long after this broad pull the next one is due.
 
     Parameters
@@ -122,9 +182,38 @@ def next_interval(previous: timedelta | None, *, was_due: bool, found_late: bool
         Whether that interval has passed: a broad pull that comes early proves nothing about a longer one.
     found_late : bool
         Whether the broad pull found what updates should have brought: then the ladder starts anew.
+    ceiling : timedelta
+        The longest interval that this server's updates are trusted for.
     """
-    if previous is None or found_late:
+    if not previous or found_late:
         return LADDER[0]
     if not was_due:
-        return previous
-    return next((rung for rung in LADDER if rung > previous), LADDER[-1])
+        return min(previous, ceiling)
+    return min(next((rung for rung in LADDER if rung > previous), LADDER[-1]), ceiling)
+
+
+def with_jitter(interval: timedelta, cursor: str) -> timedelta:
+    """Return an interval up to 5 % shorter or longer: always the same for the same cursor and interval.
+
+    Parameters
+    ----------
+    interval : timedelta
+        A rung of the ladder.
+    cursor : str
+        The watermark's random id.
+    """
+    digest = hashlib.sha256(f"{cursor} {interval.days}".encode()).digest()
+    share = int.from_bytes(digest[:4], "big") / 0xFFFFFFFF
+    return interval * (1.0 + JITTER * (2.0 * share - 1.0))
+
+
+def rung(interval: timedelta) -> timedelta:
+    """Return the ladder's rung that an interval with its jitter stands for; nothing for less than the first.
+
+    Parameters
+    ----------
+    interval : timedelta
+        From one broad pull to the next.
+    """
+    shortest = 1.0 - 1.2 * JITTER
+    return max((step for step in LADDER if step * shortest <= interval), default=timedelta())

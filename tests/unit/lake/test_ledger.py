@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from s4s_lab.lake import ConnectionRecord, Dataset, PullRow
+from s4s_lab.lake.ledger import LEDGER_SCHEMA
 from tests.unit.lake.records import NOON, SOURCE
 
 
@@ -80,3 +84,15 @@ def test_the_last_broad_pull_is_the_last_whole_one(
 
 def test_without_a_ledger_nothing_was_broad(data: Dataset, record: ConnectionRecord) -> None:
     assert data.ledger.last_broad(record, "ImagingStudy") is None
+
+
+def test_a_ledger_that_knows_no_queries_yet_is_read_and_goes_on(data: Dataset, record: ConnectionRecord) -> None:
+    older = pa.schema([field for field in LEDGER_SCHEMA if field.name != "query"])
+    content = {name: value for name, value in vars(ran(record)).items() if name != "query"}
+    shutil.rmtree(data.ledger.path)
+    DeltaTable.create(data.ledger.path, older)
+    write_deltalake(data.ledger.path, pa.Table.from_pylist([content], older), mode="append")
+    assert data.ledger.rows()["query"].to_pylist() == [None]
+    data.ledger.record([ran(record, 1, query="ImagingStudy?patient={patientId}")])
+    assert data.ledger.rows(record)["query"].to_pylist() == [None, "ImagingStudy?patient={patientId}"]
+    assert data.ledger.rows().schema == LEDGER_SCHEMA
