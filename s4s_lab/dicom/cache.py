@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -10,12 +10,13 @@ from typing import Final
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
+from s4s_lab.dicom.checking import LOCKS, CacheCheck, Checker, Removed, remove_patient
 from s4s_lab.dicom.columns import instance_schema
 from s4s_lab.dicom.files import FILE_MODE, private_folder
-from s4s_lab.dicom.index import CachedStudy, Index, table_of
+from s4s_lab.dicom.index import CachedStudy, table_of
+from s4s_lab.dicom.upkeep import KeptIndex
 from s4s_lab.errors import DatasetBusy
 
-_LOCKS: Final = ".locks"
 _LOCK_WAIT_S: Final = 3600.0
 _LOCK_POLL_S: Final = 0.2
 
@@ -34,7 +35,7 @@ class DicomCache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.index = Index(root / "index.sqlite")
+        self.index = KeptIndex(root / "index.sqlite")
 
     def __repr__(self) -> str:
         return f"DicomCache({str(self.root)!r})"
@@ -66,6 +67,26 @@ class DicomCache:
         """
         return self.index.study(archive, study_uid)
 
+    def held(self, archive: str, study_uid: str) -> dict[str, frozenset[str]]:
+        """Return which instances of a study are here whole: SOP Instance UIDs by Series Instance UID.
+
+        Parameters
+        ----------
+        archive, study_uid : str
+            The study's key.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        found: dict[str, set[str]] = {}
+        for instance_uid, file in self.index.files(archive, study_uid).items():
+            path = self.root / file.path
+            if path.is_file() and path.stat().st_size == file.bytes:
+                found.setdefault(path.parent.name, set()).add(instance_uid)
+        return {series_uid: frozenset(uids) for series_uid, uids in found.items()}
+
     def instances(self, study_uid: str | None = None) -> pa.Table:
         """Return table `dicom_instance`: one row a file, its header's facts and where it is.
 
@@ -91,6 +112,41 @@ class DicomCache:
         """Return the schema of `instances`, with `meaning` and `unit` in each field's metadata."""
         return instance_schema()
 
+    def verify(self, *, repair: bool = False) -> CacheCheck:
+        """Hash every file again and compare with the index; find files that it does not know.
+
+        Parameters
+        ----------
+        repair : bool
+            Whether to move damaged and unknown files to quarantine and drop the rows of missing ones, so that a fetch
+            brings them again.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        return Checker(self.root, self.index, repair).check()
+
+    def remove(self, source: str, patient_id: str, study_uids: Collection[str] = ()) -> Removed:
+        """Remove everything of one patient: files, rows, quarantine, locks.
+
+        The caller sees to it that nothing of this patient is being retrieved. After a kill it is called again.
+
+        Parameters
+        ----------
+        source, patient_id : str
+            Who: FHIR base URL of the server, and the patient's FHIR id there.
+        study_uids : collection of str
+            Studies of the patient whose retrieval the index may not know of.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        return remove_patient(self.root, self.index, source, patient_id, study_uids)
+
     @contextmanager
     def receiving(self, archive: str, study_uid: str) -> Iterator[bool]:
         """Hold the lock of one study, so that of several processes only one retrieves it.
@@ -110,7 +166,7 @@ class DicomCache:
         DatasetBusy
             If the other one did not end within an hour.
         """
-        folder = self.root / archive / _LOCKS
+        folder = self.root / archive / LOCKS
         private_folder(folder)
         lock = FileLock(folder / study_uid, mode=FILE_MODE, poll_interval=_LOCK_POLL_S, fallback_to_soft=False)
         waited = False

@@ -22,7 +22,7 @@ from s4s_lab.errors import DatasetBusy, DatasetError
 State = Literal["complete", "partial", "missing"]
 
 _FORMAT: Final = 1
-_BUSY_S: Final = 30.0
+BUSY_S: Final = 30.0
 _OF_STUDY: Final = ("source", "participant_id", "patient_id")
 _OF_FILE: Final = tuple(name for name in instance_schema().names if name not in _OF_STUDY)
 _SQL_TYPE: Final = {pa.int32(): "INTEGER", pa.int64(): "INTEGER", pa.float64(): "REAL"}
@@ -143,24 +143,24 @@ class Index:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def _make(self) -> None:
         """Make the file beside its place and link it there whole: of several makers at once, the first one counts."""
-        private_folder(self._path.parent)
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}-{threading.get_ident()}")
+        private_folder(self.path.parent)
+        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}-{threading.get_ident()}")
         os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
         try:
             with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
                 connection.executescript(_SCHEMA)
             with suppress(FileExistsError):
-                os.link(fresh, self._path)
+                os.link(fresh, self.path)
         finally:
             fresh.unlink(missing_ok=True)
 
     @contextmanager
     def _opened(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)) as connection:
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version != _FORMAT:
@@ -170,17 +170,38 @@ class Index:
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.DatabaseError as error:
-                raise _unusable(error) from None
+                raise unusable(error) from None
 
-    def _query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        if not self._path.exists():
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none before the file is made.
+
+        Parameters
+        ----------
+        statement : str
+            SQL.
+        *values
+            What its placeholders stand for.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        if not self.path.exists():
             return []
         with self._opened("BEGIN") as connection:
             return connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        if not self._path.exists():
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction that writes; the file is made first when it is missing.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        if not self.path.exists():
             self._make()
         with self._opened("BEGIN IMMEDIATE") as connection:
             yield connection
@@ -193,7 +214,7 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        rows = self._query("SELECT generation FROM cache")
+        rows = self.query("SELECT generation FROM cache")
         return int(rows[0][0]) if rows else 0
 
     def study(self, archive: str, study_uid: str) -> CachedStudy:
@@ -209,7 +230,7 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        rows = self._query(
+        rows = self.query(
             "SELECT state, expected, count(bytes), ifnull(sum(bytes), 0) FROM studies "
             "LEFT JOIN instances USING (archive, study_uid) WHERE archive = ? AND study_uid = ? GROUP BY study_uid",
             archive,
@@ -231,7 +252,7 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        rows = self._query(
+        rows = self.query(
             "SELECT instance_uid, path, bytes, sha256 FROM instances WHERE archive = ? AND study_uid = ?",
             archive,
             study_uid,
@@ -251,7 +272,7 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        return self._query(_SELECT, study_uid)
+        return self.query(_SELECT, study_uid)
 
     def add(self, study: StudyKey, rows: Iterable[Mapping[str, Any]], set_aside: Iterable[SetAside] = ()) -> None:
         """Add files to a study, which is partial from then on until it is settled.
@@ -271,7 +292,7 @@ class Index:
             If the index cannot be used.
         """
         cells = [(study.archive, *(_stored(row[name]) for name in _OF_FILE)) for row in rows]
-        with self._writing() as connection:
+        with self.writing() as connection:
             changed = connection.executemany(_INSERT, cells).rowcount if cells else 0
             for file in set_aside:
                 changed += connection.execute(
@@ -280,7 +301,7 @@ class Index:
                 ).rowcount
             if cells:
                 _put_study(connection, study, "partial", None)
-            _count_change(connection, changed)
+            count_change(connection, changed)
 
     def settle(self, study: StudyKey, state: State, expected: int | None) -> None:
         """Say how a retrieval of a study ended; nothing changes when the same is known already.
@@ -299,11 +320,18 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        with self._writing() as connection:
-            _count_change(connection, _put_study(connection, study, state, expected))
+        with self.writing() as connection:
+            count_change(connection, _put_study(connection, study, state, expected))
 
 
-def _unusable(error: sqlite3.DatabaseError) -> DatasetError:
+def unusable(error: sqlite3.DatabaseError) -> DatasetError:
+    """Return what to raise when SQLite cannot use the index.
+
+    Parameters
+    ----------
+    error : sqlite3.DatabaseError
+        What it said.
+    """
     if "locked" in str(error):
         return DatasetBusy("The image cache's index is in use by another process.")
     hint = "Move index.sqlite away; the files stay, and fetching again makes a new index."
@@ -324,7 +352,16 @@ def _put_study(connection: sqlite3.Connection, study: StudyKey, state: State, ex
     ).rowcount
 
 
-def _count_change(connection: sqlite3.Connection, changed: int) -> None:
+def count_change(connection: sqlite3.Connection, changed: int) -> None:
+    """Let the generation grow when something has changed.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        In a transaction.
+    changed : int
+        How many rows.
+    """
     if changed:
         connection.execute("UPDATE cache SET generation = generation + 1")
 
