@@ -20,6 +20,8 @@ class Advice:
     ----------
     last_mode : str or None
         The mode of the last run that was done.
+    last_run : datetime or None
+        When it began, by our clock.
     filter : str
         How the server was last seen to treat `_lastUpdated`.
     precision : {"millisecond", "second", "date"}
@@ -37,6 +39,7 @@ class Advice:
     """
 
     last_mode: Mode | None = None
+    last_run: datetime | None = None
     filter: Filter = "unknown"
     precision: Precision = "millisecond"
     next_broad: datetime | None = None
@@ -83,6 +86,7 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str, now: date
     next_broad, interval = _broad_date(done)
     return Advice(
         last_mode=done[-1]["mode"],
+        last_run=done[-1]["started_at"],
         filter=done[-1]["filter"],
         precision=_precision(done),
         next_broad=next_broad,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from s4s_lab.errors import S4SError, ServerError, Waiting
+from s4s_lab.errors import NotReachable, S4SError, ServerError, UnexpectedAnswer, Waiting
 from s4s_lab.fhir import Entry, Gone, endpoint_references, read
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import compare, received
 from s4s_lab.sync.listing import Listing, Source
-from s4s_lab.sync.settling import as_version
+from s4s_lab.sync.settling import GONE, as_version, tombstones
 from s4s_lab.values.instants import utc_now
 
 
@@ -31,31 +32,70 @@ def endpoint_id(reference: str, fhir_url: str) -> str | None:
     return key if kind == "Endpoint" and key and "/" not in key else None
 
 
-def keep_endpoints(
-    data: Dataset, record: ConnectionRecord, run_id: str, source: Source, listing: Listing, fhir_version: str
-) -> None:
+class Keeping(Protocol):
+    """Where a pull keeps what it brings, and under which run."""
+
+    @property
+    def data(self) -> Dataset:
+        """The dataset."""
+
+    @property
+    def record(self) -> ConnectionRecord:
+        """The connection as the dataset knows it."""
+
+    @property
+    def run_id(self) -> str:
+        """Names the run in log and ledger."""
+
+    @property
+    def fhir_version(self) -> str:
+        """`stu3` or `r4`."""
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What came of asking for Endpoints one by one: ids that are gone with the reason, ids that are still to come."""
+
+    entries: list[Entry] = field(default_factory=list)
+    gone: dict[str, str] = field(default_factory=dict)
+    open_: list[str] = field(default_factory=list)
+
+
+def keep_endpoints(run: Keeping, source: Source, listing: Listing, *, again: bool) -> bool:
     """Append the Endpoints that a listing's studies refer to: those included, and those read one by one.
+
+    An Endpoint that is not there any more gets a tombstone. Contained ones stay in their studies: they have no id of
+    their own, and a fetch finds them there.
 
     Parameters
     ----------
-    data, record, run_id
+    run : Keeping
         Where they are kept, and under which run.
     source : Source
         Whom to ask for those that were not included.
     listing : Listing
-        The studies. An Endpoint already in the log is asked for again only with a listing that names it anew.
-    fhir_version : str
-        `stu3` or `r4`.
+        The studies.
+    again : bool
+        Whether Endpoints that the log already holds are asked for as well.
+
+    Returns
+    -------
+    bool
+        False when the server failed at an Endpoint that the log does not hold: a later pull has to ask again.
     """
     included = [entry for entry in listing.included if entry.resource_type == "Endpoint"]
+    current = run.data.log.current(run.record, "Endpoint")
     have = {entry.resource_id for entry in included}
+    have |= set() if again else {key for key, version in current.items() if version.fell_out is None}
     wanted = dict.fromkeys(_referenced((item.resource for item in listing.brought), source.fhir_url))
-    missing = [key for key in wanted if key not in have]
-    entries = included + [entry for key in missing if (entry := _read(source, key)) is not None]
-    comparison = compare(data.log.current(record, "Endpoint"), map(received, entries), keep_newer=False)
-    rows = [as_version(item, "Endpoint", fhir_version) for item in comparison.to_append]
+    answers = _read_each(source, [key for key in wanted if key not in have])
+    comparison = compare(current, map(received, [*included, *answers.entries]), keep_newer=False)
+    rows = [as_version(item, "Endpoint", run.fhir_version) for item in comparison.to_append]
+    fallen = {key: why for key, why in answers.gone.items() if key in current and current[key].fell_out is None}
+    rows += tombstones(fallen, current, "Endpoint", run.fhir_version)
     if rows:
-        data.log.commit(record, rows, run_id=run_id, received_at=utc_now())
+        run.data.log.commit(run.record, rows, run_id=run.run_id, received_at=utc_now())
+    return all(key in current for key in answers.open_)
 
 
 def _referenced(studies: Iterable[dict[str, Any]], fhir_url: str) -> list[str]:
@@ -63,17 +103,31 @@ def _referenced(studies: Iterable[dict[str, Any]], fhir_url: str) -> list[str]:
     return [key for reference in references if (key := endpoint_id(reference, fhir_url))]
 
 
-def _read(source: Source, key: str) -> Entry | None:
-    source.tally.requests += 1
-    try:
-        answer = read(source.client, source.fhir_url, f"Endpoint/{key}")
-    except ServerError as error:
-        source.tally.warn(f"an Endpoint could not be read: {error}")
-        return None
-    if isinstance(answer, Gone):
+def _read_each(source: Source, keys: Sequence[str]) -> _Answers:
+    answers = _Answers()
+    for key in keys:
+        source.tally.requests += 1
+        try:
+            answer = read(source.client, source.fhir_url, f"Endpoint/{key}")
+        except NotReachable:
+            raise
+        except ServerError as error:
+            source.tally.warn(f"an Endpoint could not be read: {error}")
+            if _may_mend(error):
+                answers.open_.append(key)
+            continue
+        if not isinstance(answer, Gone):
+            answers.entries.append(answer)
+            continue
         source.tally.warn(f"an Endpoint that studies refer to is not there (HTTP {answer.status})")
-        return None
-    return answer
+        if answer.status in GONE:
+            answers.gone[key] = GONE[answer.status]
+    return answers
+
+
+def _may_mend(error: ServerError) -> bool:
+    """Say whether the server failed at a question, and did not refuse it."""
+    return isinstance(error, UnexpectedAnswer) and (error.status is None or error.status >= 500 or error.status == 408)
 
 
 class EndpointLookup:

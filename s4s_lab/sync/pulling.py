@@ -15,9 +15,10 @@ from s4s_lab.errors import AccessRefused, NotEverything, NotReachable, ServerErr
 from s4s_lab.lake import Dataset
 from s4s_lab.net import Patience, Wait
 from s4s_lab.sync.advice import Advice, advice_from
+from s4s_lab.sync.asking import Run
 from s4s_lab.sync.ledger import ledger_row
 from s4s_lab.sync.listing import Source, Tally
-from s4s_lab.sync.onetype import Run, pull_type
+from s4s_lab.sync.onetype import pull_type
 from s4s_lab.sync.plan import PlanItem, planned
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import PullReport, TypePull

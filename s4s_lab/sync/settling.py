@@ -18,7 +18,8 @@ from s4s_lab.sync.reports import Difference
 # What is left over is held, and probed first by the next run.
 MAX_PROBES = 200
 HELD_FOR = timedelta(days=1)
-_REASONS = {404: "not found", 410: "deleted", 403: "withdrawn"}
+GONE = {404: "not found", 410: "deleted"}
+_REASONS = GONE | {403: "withdrawn"}
 
 # The reason for a resource without an id of its own: it cannot be read, only missed.
 UNASKED = "absent from a broad pull"
@@ -188,20 +189,36 @@ def versions_to_append(
         Written into each row.
     """
     rows = [as_version(item, resource_type, fhir_version) for item in settled.comparison.to_append]
-    for key, reason in settled.fallen.items():
-        known = current[key]
-        tombstone = ResourceVersion(
+    return rows + tombstones(settled.fallen, current, resource_type, fhir_version)
+
+
+def tombstones(
+    fallen: Mapping[str, str], current: Mapping[str, CurrentVersion], resource_type: str, fhir_version: str
+) -> list[ResourceVersion]:
+    """Return one log row for each record that fell out; it names the content that did.
+
+    Parameters
+    ----------
+    fallen : mapping of str to str
+        Ids with the reason.
+    current : mapping of str to CurrentVersion
+        The log's newest versions by id.
+    resource_type, fhir_version : str
+        Written into each row.
+    """
+    return [
+        ResourceVersion(
             resource_type=resource_type,
             resource_id=key,
             version_id=None,
-            last_updated=known.last_updated,
-            content_hash=known.content_hash,
+            last_updated=current[key].last_updated,
+            content_hash=current[key].content_hash,
             raw=None,
             fhir_version=fhir_version,
             fell_out=reason,
         )
-        rows.append(tombstone)
-    return rows
+        for key, reason in fallen.items()
+    ]
 
 
 def as_version(item: Received, resource_type: str, fhir_version: str) -> ResourceVersion:
