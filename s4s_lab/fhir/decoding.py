@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
-from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -13,7 +13,9 @@ from s4s_lab.errors import UnexpectedAnswer
 
 MAX_DEPTH = 100
 _BOM = b"\xef\xbb\xbf"
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_TEXT = re.compile(rb'"[^"]*"')
 _ASK_OPERATOR = "Report this to the server's operator."
 _CHECK_ADDRESS = "Check that the address is the FHIR base URL, and that no login page or proxy answers in its place."
 
@@ -36,6 +38,13 @@ class BundleShape(msgspec.Struct, rename="camel"):
     entry: list[EntryShape | None] | None = None
 
 
+class HeadShape(msgspec.Struct, rename="camel"):
+    """What tells a resource from others; the rest is passed over, and has to be JSON all the same."""
+
+    resource_type: Any = None
+    id: Any = None
+
+
 def _number(digits: str) -> float | Decimal:
     # FHIR decimals know no bounds, Python's floats do: what they cannot hold stays exact instead of becoming infinite.
     value = float(digits)
@@ -43,6 +52,7 @@ def _number(digits: str) -> float | Decimal:
 
 
 _bundle = msgspec.json.Decoder(BundleShape)
+_head = msgspec.json.Decoder(HeadShape)
 _any = msgspec.json.Decoder()
 _any_size = msgspec.json.Decoder(float_hook=_number)
 
@@ -70,6 +80,42 @@ def decode_bundle(body: bytes, where: str) -> BundleShape:
     raise failure
 
 
+def decode_head(raw: bytes, where: str) -> HeadShape:
+    """Decode what a resource is, and see that all of it can be decoded later.
+
+    Parameters
+    ----------
+    raw : bytes
+        UTF-8; a byte order mark is passed over.
+    where : str
+        Whose answer it is, fit for a message.
+
+    Raises
+    ------
+    UnexpectedAnswer
+        If it is no JSON, too deeply nested, or no object with a `resourceType`.
+    """
+    content = _plain(raw, where)
+    failure: UnexpectedAnswer
+    try:
+        head = _head.decode(content)
+        # What a decoder passes over it does not check.
+        if not content.isascii():
+            content.decode("utf-8")
+    except msgspec.ValidationError:
+        failure = _no_resource(where)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        failure = _undecodable(where, error)
+    else:
+        if not isinstance(head.resource_type, str):
+            failure = _no_resource(where)
+        elif _depth(content) > MAX_DEPTH:
+            failure = UnexpectedAnswer(f"{where} sent JSON nested deeper than {MAX_DEPTH} levels.", hint=_ASK_OPERATOR)
+        else:
+            return head
+    raise failure
+
+
 def decode_resource(raw: bytes, where: str) -> dict[str, Any]:
     """Decode one resource.
 
@@ -90,18 +136,36 @@ def decode_resource(raw: bytes, where: str) -> dict[str, Any]:
     UnexpectedAnswer
         If it is no JSON, too deeply nested, or no object with a `resourceType`.
     """
-    content = _plain(raw, where)
+    decode_head(raw, where)
+    return decode_checked(raw, where)
+
+
+def decode_checked(raw: bytes, where: str) -> dict[str, Any]:
+    """Decode one resource whose head was decoded before.
+
+    Parameters
+    ----------
+    raw : bytes
+        As `decode_head` took it.
+    where : str
+        Whose answer it is, fit for a message.
+
+    Raises
+    ------
+    UnexpectedAnswer
+        If it holds a number that no reader takes.
+    """
     try:
-        value = _decode_any(content)
+        value: dict[str, Any] = _decode_any(_plain(raw, where))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         failure = _undecodable(where, error)
     else:
-        if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
-            raise UnexpectedAnswer(f"{where} sent JSON that is no FHIR resource.", hint=_CHECK_ADDRESS)
-        if _may_be_deep(content) and _depth(value) > MAX_DEPTH:
-            raise UnexpectedAnswer(f"{where} sent JSON nested deeper than {MAX_DEPTH} levels.", hint=_ASK_OPERATOR)
         return value
     raise failure
+
+
+def _no_resource(where: str) -> UnexpectedAnswer:
+    return UnexpectedAnswer(f"{where} sent JSON that is no FHIR resource.", hint=_CHECK_ADDRESS)
 
 
 def _decode_any(content: bytes) -> Any:
@@ -133,16 +197,19 @@ def _undecodable(where: str, error: Exception) -> UnexpectedAnswer:
     return UnexpectedAnswer(f"{where} sent what is no FHIR JSON: {reason}.", hint=_CHECK_ADDRESS)
 
 
-def _may_be_deep(content: bytes) -> bool:
-    """Say whether the brackets alone, those inside texts included, ever lie deeper than allowed."""
-    brackets = content.translate(None, _NOT_BRACKETS)
-    return max(accumulate(1 if byte in b"[{" else -1 for byte in brackets), default=0) > MAX_DEPTH
+def _depth(content: bytes) -> int:
+    """Count how many objects and lists lie within each other; of JSON that could be decoded.
 
-
-def _depth(value: object) -> int:
-    """Count how many objects and lists lie within each other; in levels, for what is too deep to recurse into."""
-    depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    Brackets are all that is left, those in texts taken out; each round takes out the innermost pairs.
+    """
+    if b"\\" in content:
+        content = content.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = content.translate(_ALIKE, _NOT_MARKS)
+    # Texts without brackets are two quotes side by side now, and gone with this; the others take longer.
+    brackets = marks.replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = _TEXT.sub(b"", marks)
+    depth = 0
+    while brackets:
+        depth, brackets = depth + 1, brackets.replace(b"[]", b"")
     return depth

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from s4s_lab.errors import UnexpectedAnswer
-from s4s_lab.fhir.decoding import BundleShape, decode_bundle, decode_resource
+from s4s_lab.fhir.decoding import BundleShape, decode_bundle, decode_checked, decode_head, decode_resource
 from s4s_lab.fhir.elements import objects, text
 from s4s_lab.fhir.outcomes import outcome_text
 from s4s_lab.net import Answer, shown
@@ -33,8 +33,6 @@ class Entry:
         As in the Bundle.
     raw : bytes
         The resource exactly as received.
-    resource : dict
-        The same, decoded.
 
     References
     ----------
@@ -46,7 +44,17 @@ class Entry:
     mode: Mode
     full_url: str | None = field(repr=False)
     raw: bytes = field(repr=False)
-    resource: dict[str, Any] = field(repr=False)
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        """The same, decoded at each call: a page would else hold its resources twice, the larger one as objects.
+
+        Raises
+        ------
+        UnexpectedAnswer
+            If it holds a number that no reader takes.
+        """
+        return decode_checked(self.raw, "The server" if self.full_url is None else shown(self.full_url))
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,8 @@ def entry_of(raw: bytes, where: str, wanted: str, *, said: object = None, full_u
     UnexpectedAnswer
         If it is no FHIR resource.
     """
-    resource = decode_resource(raw, where)
-    resource_type = resource["resourceType"]
+    head = decode_head(raw, where)
+    resource_type: str = head.resource_type
     mode: Mode
     if resource_type == "OperationOutcome" or said == "outcome":
         mode = "outcome"
@@ -151,7 +159,7 @@ def entry_of(raw: bytes, where: str, wanted: str, *, said: object = None, full_u
         mode = "include"
     else:
         mode = "match"
-    return Entry(resource_type, text(resource.get("id")), mode, full_url, raw, resource)
+    return Entry(resource_type, text(head.id), mode, full_url, raw)
 
 
 def _no_bundle(answer: Answer, bundle: BundleShape, where: str) -> UnexpectedAnswer:

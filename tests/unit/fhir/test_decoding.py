@@ -131,7 +131,6 @@ BAD = {
     "an entry that is none": (b'{"resourceType": "Bundle", "entry": ["secret-id"]}', "no FHIR JSON"),
     "a resource that is none": (bundle('{"resource": "secret-id"}').encode(), "no FHIR resource"),
     "a resource without type": (bundle('{"resource": {"id": "secret-id"}}').encode(), "no FHIR resource"),
-    "a huge integer": (bundle('{"resource": {"resourceType": "A", "x": ' + "1" * 5000 + "}}").encode(), "no FHIR JSON"),
     "an outcome": (
         b'{"resourceType": "OperationOutcome", "issue": [{"diagnostics": "no Patient/secret-id"}]}', "no Patient/…"
     ),
@@ -152,6 +151,27 @@ def test_nesting_up_to_the_limit_is_fine_and_brackets_in_texts_do_not_count() ->
     text = "{[" * 500
     raw = f'{{"resourceType": "A", "x": {nested}, "text": "{text}"}}'
     assert decode_resource(raw.encode(), "x")["text"] == text
+
+
+def test_an_integer_beyond_all_readers_is_refused_when_it_is_decoded() -> None:
+    (entry,) = page(bundle('{"resource": {"resourceType": "A", "x": ' + "1" * 5000 + "}}")).entries
+    with pytest.raises(UnexpectedAnswer, match="no FHIR JSON"):
+        _ = entry.resource
+
+
+@pytest.mark.parametrize("text", ["", "{[", "]]", '\\"]', "[\\\\", "\n[", '"', "é]"])
+def test_no_text_hides_how_deep_a_resource_is(text: str) -> None:
+    """Texts with brackets beside every real bracket: neither too deep by theirs, nor saved by theirs."""
+    for levels in (99, 100):
+        value: object = 1
+        for level in range(levels):
+            value = [text, value, text] if level % 2 else {text: value, f"{text}1": text}
+        raw = json.dumps({"resourceType": "A", "x": value}, ensure_ascii=False).encode()
+        if levels == 99:
+            assert decode_resource(raw, "x")["resourceType"] == "A"
+        else:
+            with pytest.raises(UnexpectedAnswer, match="deeper than 100"):
+                decode_resource(raw, "x")
 
 
 def test_numbers_beyond_floats_stay_exact() -> None:

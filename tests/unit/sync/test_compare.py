@@ -27,7 +27,7 @@ def known(content: str = "a", updated: datetime | None = None, fell_out: str | N
 
 def entry(resource: dict[str, Any]) -> Entry:
     kind = resource["resourceType"]
-    return Entry(kind, resource.get("id"), "match", None, json.dumps(resource).encode(), resource)
+    return Entry(kind, resource.get("id"), "match", None, json.dumps(resource).encode())
 
 
 def test_each_resource_is_new_changed_unchanged_or_returned() -> None:
