@@ -2,6 +2,7 @@
 
 from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.dataset import Dataset, open_dataset
+from s4s_lab.lake.forgetting import ForgetReport
 from s4s_lab.lake.ledger import Ledger, PullRow
 from s4s_lab.lake.log import CurrentVersion, ResourceLog, ResourceVersion
 
@@ -9,6 +10,7 @@ __all__ = [
     "ConnectionRecord",
     "CurrentVersion",
     "Dataset",
+    "ForgetReport",
     "Ledger",
     "PullRow",
     "ResourceLog",

@@ -153,6 +153,34 @@ class Connections:
             for cursor_id in by_query.values():
                 yield resource_type, cursor_id
 
+    def id_of(self, source: str, patient_id: str) -> str:
+        """Return the id of a connection, whether it is in the dataset or not.
+
+        Parameters
+        ----------
+        source : str
+            The server's FHIR base URL, as records have it.
+        patient_id : str
+            The FHIR id of the patient there.
+        """
+        return self._key(source, patient_id)
+
+    def require(self, record: ConnectionRecord) -> None:
+        """Check that a connection is still in the dataset.
+
+        Parameters
+        ----------
+        record : ConnectionRecord
+            Which one.
+
+        Raises
+        ------
+        DatasetError
+            If it has been removed.
+        """
+        if not self._path(record.connection_id).is_file():
+            raise DatasetError("The connection has been removed from the dataset.", hint="Connect again.")
+
     @property
     def _folder(self) -> Path:
         return self.root / "connections"

@@ -17,6 +17,7 @@ from s4s_lab.dicom import DicomCache
 from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning, TableBehind, UsageError
 from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.connections import ConnectionRecord, Connections
+from s4s_lab.lake.forgetting import ForgetReport, Forgetting, missing_in
 from s4s_lab.lake.images import IMAGES, ImageTable, in_order
 from s4s_lab.lake.ledger import Ledger
 from s4s_lab.lake.log import Patient, ResourceLog
@@ -163,6 +164,7 @@ class Dataset:
         """
         busy = "Another process is pulling this connection."
         with self._locks.alone(f"pull-{record.connection_id}", busy=busy):
+            self._connections.require(record)
             yield
         self._tend()
 
@@ -173,6 +175,62 @@ class Dataset:
                 self.refresh()
         except DatasetError as error:
             warnings.warn(S4SWarning(f"The dataset's files could not be tidied: {error}"), stacklevel=4)
+
+    @contextmanager
+    def fetching(self, record: ConnectionRecord) -> Iterator[None]:
+        """Hold the lock of one connection's images, with any number of other fetches: it is not forgotten meanwhile.
+
+        Parameters
+        ----------
+        record : ConnectionRecord
+            Whose.
+
+        Raises
+        ------
+        DatasetBusy
+            If it is being forgotten.
+        DatasetError
+            If it has been forgotten.
+        """
+        busy = "Another process is removing this participant."
+        with self._locks.together(f"fetch-{record.connection_id}", busy=busy):
+            self._connections.require(record)
+            yield
+
+    def forget(self, patient_id: str, fhir_url: str | None = None) -> ForgetReport:
+        """Remove one participant without residue: rows in every version, raw JSON, images, watermarks, grants.
+
+        Versions keep their numbers and give what they gave, without this participant; `citation` and `as_of` say so. A
+        later consent of the same participant starts with a first pull.
+
+        Parameters
+        ----------
+        patient_id : str
+            The FHIR id of the patient.
+        fhir_url : str, optional
+            At which server; may be left out when only one server knows the id.
+
+        Returns
+        -------
+        ForgetReport
+            How much of what was removed.
+
+        Raises
+        ------
+        NotInDataset
+            If the dataset has nothing of such a patient.
+        UsageError
+            If several servers know the id and none was named.
+        DatasetBusy
+            If the participant's record is being pulled, their images fetched, or somebody writes for a minute.
+        DatasetError
+            If a file is damaged that may hold their rows: verify first. Nothing has been changed then.
+        """
+        forgetting = Forgetting(self._root, self.log, self._connections, self.images, self._locks)
+        report = forgetting.forget(patient_id, fhir_url)
+        self.refresh()
+        self.refresh_images()
+        return report
 
     def refresh(self, patients: Collection[Patient] | None = None) -> None:
         """Bring the tables to the log's newest version, by work in proportion to the patients that changed.
@@ -285,6 +343,8 @@ class Dataset:
 
     def _read(self, name: str, as_of: AsOf | None, *, fallen_out: bool) -> pa.Table:
         reading = self._reading(name)
+        if as_of is not None and (missing := missing_in(self._root, version_at(self.log, as_of))):
+            warnings.warn(S4SWarning(f"This version is shown {missing}."), stacklevel=4)
         if as_of is not None and name == IMAGES:
             moment = until(self.log, as_of)
             if moment is not None:
@@ -382,7 +442,8 @@ class Dataset:
     def citation(self, version: int | None = None) -> str:
         """Return what to cite: dataset id, version of the log, and the digest of its state.
 
-        The same version gives the same tables (`as_of`) and the same digest at any later time.
+        The same version gives the same tables (`as_of`) and the same digest at any later time; unless a participant was
+        forgotten since, and then it says so.
 
         Parameters
         ----------
@@ -390,7 +451,9 @@ class Dataset:
             Which version of the log; the newest when None.
         """
         version = self.log.version if version is None else version
-        return f"S4S Lab dataset {self.dataset_id}, version {version}, {self.log.digest(version)}"
+        missing = missing_in(self._root, version)
+        cited = f"S4S Lab dataset {self.dataset_id}, version {version}, {self.log.digest(version)}"
+        return cited if missing is None else f"{cited}, {missing}"
 
 
 def _warn(name: str, behind: str | None, *, stacklevel: int) -> None:

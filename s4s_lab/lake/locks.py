@@ -14,6 +14,8 @@ from pathlib import Path
 from s4s_lab.errors import DatasetBusy, DatasetError
 
 _POLL_S = 0.02
+# A `forget` that is not finished: nobody writes until it is.
+JOURNAL = "forgetting.json"
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -41,9 +43,12 @@ class Locks:
         Raises
         ------
         DatasetBusy
-            If maintenance goes on for longer.
+            If maintenance goes on for longer, or was interrupted.
         """
         with self._held("dataset", fcntl.LOCK_SH, timeout_s, "The dataset is under maintenance by another process."):
+            if (self.folder.parent / JOURNAL).exists():
+                problem = "A participant was being forgotten when a process was killed."
+                raise DatasetBusy(problem, hint="Open the dataset again: that finishes it.")
             yield
 
     @contextmanager
@@ -82,6 +87,27 @@ class Locks:
             If somebody else holds it for longer.
         """
         with self._held(name, fcntl.LOCK_EX, timeout_s, busy):
+            yield
+
+    @contextmanager
+    def together(self, name: str, *, timeout_s: float = 0.0, busy: str) -> Iterator[None]:
+        """Hold a named lock as one of any number of holders.
+
+        Parameters
+        ----------
+        name : str
+            Which lock.
+        timeout_s : float
+            How long to wait for whoever holds it alone [s].
+        busy : str
+            What to say when it cannot be had, as a sentence.
+
+        Raises
+        ------
+        DatasetBusy
+            If somebody holds it alone for longer.
+        """
+        with self._held(name, fcntl.LOCK_SH, timeout_s, busy):
             yield
 
     def probe(self) -> None:

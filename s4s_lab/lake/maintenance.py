@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from s4s_lab.errors import DatasetBusy
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.entries import log_folder, newest_version, read_entry
-from s4s_lab.lake.locks import Locks
+from s4s_lab.lake.locks import JOURNAL, Locks
 
 DAY_S = 86_400.0
 # So many small files in one partition are worth one commit that joins them.
@@ -26,7 +26,6 @@ MANY = 32
 SMALL = 16 << 20
 # What one round joins at most, so that whoever waits for it waits for seconds.
 AT_ONCE = 128 << 20
-JOURNAL = "forgetting.json"
 _STATE = "tended.json"
 _DATA = re.compile(r".*\.parquet(#\d+)?")
 _LOG_TEMPORARY = re.compile(r".*\.tmp(#\d+)?|.*\.(json|parquet)#\d+")
@@ -36,6 +35,9 @@ _TEMPORARY = (
     "connections/.part-*",
     "grants/.part-*",
     "tables/.part-*",
+    "views/.part-*",
+    "*/_checksums/.part-*",
+    "tables/*/_checksums/.part-*",
     ".locks/.part-*",
     ".locks/probe-*.lock",
     "dicom/.part-*",

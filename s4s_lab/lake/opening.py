@@ -15,6 +15,7 @@ from uuid import uuid4
 from s4s_lab.errors import DatasetError, NotADataset
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.entries import broken_checkpoints, entry_path, fault_of, log_folder, newest_version, read_entry
+from s4s_lab.lake.forgetting import finish
 from s4s_lab.lake.ledger import create_ledger
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import create_log
@@ -156,6 +157,7 @@ def look_after(root: Path) -> list[str]:
             durable.make_private_folder(root / name)
         prepare(root / "tables")
         lock_folder(root).probe()
+        found += finish(root)
         tables = [root / "resources", root / "pulls", *_derived(root)]
         if any(map(_is_unfinished, tables)) or _shows_the_future(root):
             with lock_folder(root).maintaining():

@@ -118,9 +118,9 @@ def leave_out(table: Path, rows: Rows) -> int:
         If a file that may hold some of them is damaged. Nothing has been changed then.
     """
     settle(table)
-    newest = newest_version(table)
-    if newest is None:
-        return 0
+    # A table whose first commit was killed has files and no version.
+    found = newest_version(table)
+    newest = -1 if found is None else found
     change = _planned(table, newest, rows)
     altered = [version for version in range(newest + 1) if _filtered(_lines(table, version), rows, change.files)]
     if altered:
@@ -130,7 +130,8 @@ def leave_out(table: Path, rows: Rows) -> int:
     _clean(table)
     if altered and newest >= _CHECKPOINT_FROM:
         delta.open_table(table).create_checkpoint()
-    _sign(table, newest)
+    if found is not None:
+        _sign(table, newest)
     return change.rows
 
 
@@ -200,9 +201,9 @@ def _matching(path: Path, rows: Rows) -> int | None:
     """Count the rows of a file that are to be taken out; None when it cannot be read."""
     try:
         columns = pq.ParquetFile(path).read(list(rows.values))
-    except (pa.ArrowException, OSError):
+        return int(pc.sum(rows.of(columns)).as_py() or 0)
+    except (pa.ArrowException, OSError, KeyError):
         return None
-    return int(pc.sum(rows.of(columns)).as_py() or 0)
 
 
 def _records(add: Action) -> int:

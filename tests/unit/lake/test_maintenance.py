@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from s4s_lab.errors import DatasetBusy, S4SWarning
-from s4s_lab.lake import Dataset, PullRow, maintenance, open_dataset, opening
+from s4s_lab.lake import Dataset, PullRow, locks, maintenance, open_dataset, opening
 from s4s_lab.lake.delta import open_table
 from s4s_lab.lake.entries import entry_path, newest_version, read_entry
 from tests.unit.lake.records import NOON, SOURCE, Person, connect, place, put, version_of
@@ -147,7 +147,7 @@ def test_a_half_done_forget_is_left_alone(data: Dataset, darcy: Person) -> None:
     leave(data, *LEFT)
     pile_up(data, darcy)
     before = data.log.version
-    (data.path() / maintenance.JOURNAL).write_text("{}")
+    (data.path() / locks.JOURNAL).write_text("{}")
     pull_nothing(data)
     assert remove(data) == set()
     assert data.log.version == before
