@@ -63,7 +63,7 @@ def show_pull(report: PullReport, title: str | None = None) -> None:
     title : str, optional
         Above the table; patient and server when None.
     """
-    table = report.table()
+    table = report.printed()
     rows = [[name, *cells] for name, cells in zip(table.index, table.to_numpy(), strict=True)]
     heading = title or f"Pull of patient {report.patient_id} at {report.fhir_url}: {report.outcome}"
     show(heading, ["type", *table.columns], rows)

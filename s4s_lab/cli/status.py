@@ -9,6 +9,8 @@ import typer
 from s4s_lab.cli.connections import opened
 from s4s_lab.cli.options import DatasetFolder, JsonOutput
 from s4s_lab.cli.output import command, emit, say, show
+from s4s_lab.cli.pull import show_pull
+from s4s_lab.sync.ledger import last_pull
 
 
 def register(app: typer.Typer) -> None:
@@ -24,8 +26,10 @@ def run(dataset: DatasetFolder, json_output: JsonOutput = False) -> None:
     """Show the state of the dataset."""
     data = opened(dataset)
     frame = data.status()
+    pulls = [report for record in data.connections() if (report := last_pull(data, record))]
     if json_output:
-        emit({"dataset": data.dataset_id, "status": json.loads(frame.to_json(orient="records", date_format="iso"))})
+        status = json.loads(frame.to_json(orient="records", date_format="iso"))
+        emit({"dataset": data.dataset_id, "status": status, "pulls": [report.to_json() for report in pulls]})
         return
     say(data.citation())
     if frame.empty:
@@ -33,3 +37,6 @@ def run(dataset: DatasetFolder, json_output: JsonOutput = False) -> None:
     for (source, patient_id), rows in frame.groupby(["source", "patient_id"], sort=False):
         shown = rows.drop(columns=["source", "patient_id"]).dropna(axis="columns", how="all")
         show(f"\nPatient {patient_id} at {source}", list(shown.columns), shown.astype(object).to_numpy().tolist())
+    for report in pulls:
+        say()
+        show_pull(report, f"Last pull of patient {report.patient_id} at {report.fhir_url}: {report.outcome}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,10 @@ from s4s_lab.values.instants import parse_date_time
 from s4s_lab.views import decode, resource_key
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+
+Span = tuple[datetime, datetime]
+"""From one moment to another, both aware."""
 
 
 @dataclass(frozen=True)
@@ -102,21 +107,37 @@ class Comparison:
     to_append: tuple[Received, ...] = ()
 
 
-def _kind(known: CurrentVersion | None, got: Received, *, keep_newer: bool) -> str:
+def _kind(known: CurrentVersion | None, got: Received, *, keep_newer: bool, lag: Span | None) -> str:
     if known is None:
         return "new"
     if known.fell_out is not None:
         return "returned"
     if known.content_hash == got.content_hash:
         return "unchanged"
-    return "stale" if keep_newer and _is_older(got.last_updated, known.last_updated) else "changed"
+    aside = keep_newer and _is_older(got, known) and (lag is None or _lies_in(known.last_updated, lag))
+    return "stale" if aside else "changed"
 
 
-def _is_older(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and one < other
+def _is_older(one: Received | CurrentVersion, other: Received | CurrentVersion) -> bool:
+    """Say whether a version is older than another: by version numbers, since clocks differ; else by their times."""
+    numbers = [version.version_id or "" for version in (one, other)]
+    if numbers[0] != numbers[1] and all(map(_NUMBER.fullmatch, numbers)):
+        return int(numbers[0]) < int(numbers[1])
+    times = one.last_updated, other.last_updated
+    return times[0] is not None and times[1] is not None and times[0] < times[1]
 
 
-def compare(current: Mapping[str, CurrentVersion], brought: Iterable[Received], *, keep_newer: bool) -> Comparison:
+def _lies_in(moment: datetime | None, span: Span) -> bool:
+    return moment is not None and span[0] <= moment <= span[1]
+
+
+def compare(
+    current: Mapping[str, CurrentVersion],
+    brought: Iterable[Received],
+    *,
+    keep_newer: bool,
+    lag: Span | None = None,
+) -> Comparison:
     """Sort what a pull brought by what the log already holds; duplicates fall away by content.
 
     Parameters
@@ -126,18 +147,25 @@ def compare(current: Mapping[str, CurrentVersion], brought: Iterable[Received], 
     brought : iterable of Received
         In the order of arrival; of an id that came twice the newer version counts, the later one when none is newer.
     keep_newer : bool
-        Whether a version with an older `last_updated` than the known one is left aside (`stale`): an update may be
-        answered by a replica that lags behind.
+        Whether a version older than the known one is left aside (`stale`): the pull may be answered by a replica that
+        lags behind.
+    lag : (datetime, datetime), optional
+        When given, a version is left aside only if the known one was updated between these two moments: a replica
+        does not lag by days, so before them the record itself has gone back, or a clock was set.
+
+    References
+    ----------
+    FHIR STU3, "Resource", `meta.versionId`: its order is nowhere promised, but whole numbers are counted up.
     """
     latest: dict[str, Received] = {}
     for item in brought:
         known = latest.get(item.resource_id)
-        if known is None or not _is_older(item.last_updated, known.last_updated):
+        if known is None or not _is_older(item, known):
             latest[item.resource_id] = item
     ids: dict[str, list[str]] = {"new": [], "changed": [], "returned": [], "unchanged": [], "stale": []}
     append = []
     for key, item in latest.items():
-        kind = _kind(current.get(key), item, keep_newer=keep_newer)
+        kind = _kind(current.get(key), item, keep_newer=keep_newer, lag=lag)
         ids[kind].append(key)
         if kind in ("new", "changed", "returned"):
             append.append(item)

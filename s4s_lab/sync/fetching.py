@@ -101,6 +101,8 @@ def fetch(
         If a study is not in this participant's record: pull first.
     AuthorizationError
         If the grant has ended: connect again.
+    DatasetBusy
+        If the participant is being forgotten.
 
     References
     ----------
@@ -109,7 +111,11 @@ def fetch(
     began = time.monotonic()
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     chosen = _chosen(studies, _studies_of(data, record))
-    with link.client(Patience(budget_s=max_wait_s)) as client, progress(total=len(chosen), unit="study") as bar:
+    with (
+        data.fetching(record),
+        link.client(Patience(budget_s=max_wait_s)) as client,
+        progress(total=len(chosen), unit="study") as bar,
+    ):
         lookup = EndpointLookup(data, record, client, link.fhir_url)
         waits = Waits(data.path() / "dicom" / "waits.json", record.connection_id)
         job = _Fetch(link, data, client, lookup, waits, bar, time.monotonic() + max_wait_s)

@@ -19,7 +19,7 @@ from s4s_lab.sync.plan import PlanItem
 from s4s_lab.sync.reports import TypePull
 from s4s_lab.sync.settling import HELD_FOR, Settled, prober, settle, versions_to_append
 from s4s_lab.sync.watermark import LADDER, STARTED_LIKE_CEILING, next_interval, widened, with_jitter
-from s4s_lab.values.instants import utc_now
+from s4s_lab.values.instants import from_millis, to_millis, utc_now
 
 _SECOND = timedelta(seconds=1)
 # Our clock names when the last update was asked; the server's is read from whole seconds.
@@ -42,6 +42,7 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     current = run.data.log.current(run.record, kind)
     asks = fingerprint(run.link, source.item)
     cursor = run.data.cursor(run.record, kind, asks)
+    source.tally.query = query_text(source)
     asked = ask(run, source, advice, run.data.log.last_check(cursor), current)
     source.tally.query = source.tally.query if asked.update else query_text(source)
     listing, complete = (asked.update, False) if asked.update else everything(source)
@@ -127,7 +128,6 @@ def _told(
     return TypePull(
         resource_type=source.item.resource_type,
         mode=asked.mode,
-        query=source.tally.query,
         new=len(comparison.new),
         changed=len(comparison.changed),
         unchanged=comparison.unchanged,
@@ -148,7 +148,8 @@ def _next_broad(
     now = utc_now()
     ceiling = STARTED_LIKE_CEILING if asked.filter == "started-like" else LADDER[-1]
     if asked.mode == "update":
-        return advice.next_broad and min(advice.next_broad, now + with_jitter(ceiling, cursor))
+        latest = from_millis(to_millis(now + with_jitter(ceiling, cursor)))
+        return advice.next_broad and min(advice.next_broad, latest)
     if listing.short or settled.unasked or asked.filter in ("ignored", "empty", "broken"):
         return now
     if settled.held or not answered:
@@ -157,7 +158,7 @@ def _next_broad(
     previous = advice.interval if listing.seen.by_server else None
     due = advice.broad_is_due(now)
     interval = next_interval(previous, was_due=due, found_late=bool(settled.late), ceiling=ceiling)
-    return now + with_jitter(interval, cursor)
+    return from_millis(to_millis(now + with_jitter(interval, cursor)))
 
 
 def _overlap_s(advice: Advice, settled: Settled) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ class Progress:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._tally: Tally | None = None
+        self._reason = ""
         self.waited_s = 0.0
 
     def step(self, name: str, *, done: bool = False) -> None:
@@ -54,7 +56,24 @@ class Progress:
         self.waited_s += wait.seconds
         if self._tally is not None:
             self._tally.waited_s += wait.seconds
-        self._bar.set_postfix_str(f"{wait.reason}; asking again in {wait.seconds:.0f} s", refresh=True)
+        self._reason = wait.reason
+        self._count_down(wait.seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Pass the time of the wait that was shown last, counting down second by second; can be interrupted.
+
+        Parameters
+        ----------
+        seconds : float
+            How long [s].
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._count_down(left)
+            time.sleep(min(left, 1.0))
+
+    def _count_down(self, left: float) -> None:
+        self._bar.set_postfix_str(f"{self._reason}; asking again in {left:.0f} s", refresh=True)
 
     @contextmanager
     def counting(self, tally: Tally) -> Iterator[None]:

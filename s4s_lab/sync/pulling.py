@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 from uuid import uuid4
 
 from s4s_lab.connection import Connection
-from s4s_lab.errors import AccessRefused, NotEverything, NotReachable, ServerError, UsageError, Waiting
+from s4s_lab.errors import (
+    AccessRefused,
+    DatasetBusy,
+    NotEverything,
+    NotReachable,
+    S4SError,
+    ServerError,
+    TableBehind,
+    UsageError,
+    Waiting,
+)
 from s4s_lab.lake import Dataset
 from s4s_lab.net import Patience, Wait
 from s4s_lab.sync.advice import Advice, advice_from
@@ -22,7 +33,7 @@ from s4s_lab.sync.onetype import pull_type
 from s4s_lab.sync.plan import PlanItem, planned
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import PullReport, TypePull
-from s4s_lab.values.instants import utc_now
+from s4s_lab.values.instants import from_millis, to_millis, utc_now
 
 PullMode = Literal["auto", "first", "update", "broad"]
 _MODES = ("auto", "first", "update", "broad")
@@ -84,12 +95,12 @@ def pull(
     with ExitStack() as open_:
         open_.enter_context(data.pulling(record))
         bar = open_.enter_context(progress(total=len(items), unit="type"))
-        client = open_.enter_context(link.client(Patience(budget_s=max_wait_s, on_wait=bar.waiting)))
+        client = open_.enter_context(link.client(Patience(max_wait_s, bar.waiting, bar.sleep)))
         run = Run(link, data, record, client, uuid4().hex, mode, tuple(data.ledger.rows(record).to_pylist()))
-        open_.callback(_keep, run, results)
+        open_.enter_context(_kept(run, results))
         for item in items:
             bar.step(item.resource_type)
-            results.append(_guarded(run, item, bar, max_wait_s))
+            results.append(_guarded(run, item, bar, max_wait_s, put_off=origin_waits(results)))
     report = PullReport(record.fhir_url, record.patient_id, run.run_id, tuple(results), time.monotonic() - began)
     if report.outcome != "done":
         warnings.warn(NotEverything(_what_is_missing(report)), stacklevel=2)
@@ -116,9 +127,43 @@ def checked_plan(mode: str, types: Sequence[str] | None) -> tuple[PlanItem, ...]
     return planned(None if types is None else tuple(types))
 
 
+@contextmanager
+def _kept(run: Run, results: list[TypePull]) -> Iterator[None]:
+    """Record what became of the types and refresh the tables, also when an error ends the pull: that one is raised."""
+    try:
+        yield
+    except BaseException as ending:
+        try:
+            _keep(run, results)
+        except (S4SError, OSError) as error:
+            ending.add_note(f"After that, the tables could not be refreshed: {error}")
+        raise
+    try:
+        _keep(run, results)
+    except DatasetBusy as busy:
+        text = f"Everything is in the dataset; its tables follow when they are read: {busy}"
+        warnings.warn(TableBehind(text), stacklevel=5)
+
+
 def _keep(run: Run, results: list[TypePull]) -> None:
     run.data.ledger.record([ledger_row(run.record, run.run_id, result) for result in results])
     run.data.refresh([(run.record.fhir_url, run.record.patient_id)])
+
+
+def origin_waits(results: Sequence[TypePull]) -> datetime | None:
+    """Return until when a server is to be left alone altogether, None while it is not known to ask that.
+
+    A search that is put off says something of its own type: the others go on meanwhile. When the next type that is
+    asked for is put off too, it is the server that is busy.
+
+    Parameters
+    ----------
+    results : sequence of TypePull
+        What became of the types so far, in order.
+    """
+    asked = [result for result in results if result.query][-2:]
+    moments = [result.not_before for result in asked if result.outcome == "waiting" and result.not_before]
+    return max(moments) if len(moments) == 2 else None
 
 
 def _what_is_missing(report: PullReport) -> str:
@@ -126,13 +171,16 @@ def _what_is_missing(report: PullReport) -> str:
     return f"The pull ended without everything: {', '.join(parts)}. Its report says why."
 
 
-def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float) -> TypePull:
+def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float, *, put_off: datetime | None) -> TypePull:
     """Pull one type; what the server does to this type alone becomes its outcome and stops no other."""
     started = utc_now()
     advice = advice_from(run.ledger, item.resource_type, started)
-    blank = TypePull(item.resource_type, "update" if advice.last_mode else "first", started_at=started)
+    blank = _blank(item, advice, started)
     if not run.link.capability.offers(item.resource_type):
         return replace(blank, outcome="skipped", warnings=("the server does not offer this type",))
+    if put_off is not None:
+        text = "not asked for: the server asked for time with two types before it"
+        return replace(blank, outcome="waiting", not_before=put_off, warnings=(text,))
     tally = Tally()
     with bar.counting(tally):
         try:
@@ -142,10 +190,32 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float) -> Type
         except NotReachable:
             raise
         except Waiting as wait:
-            result = replace(blank, outcome="waiting", not_before=wait.not_before, warnings=(str(wait),))
+            told = (*tally.warnings, str(wait))
+            result = replace(
+                blank, outcome="waiting", not_before=from_millis(to_millis(wait.not_before)), warnings=told
+            )
         except (AccessRefused, ServerError, UsageError) as error:
             result = replace(blank, outcome="failed", warnings=(*tally.warnings, str(error)))
-    return replace(result, started_at=started, requests=tally.requests, pages=tally.pages, waited_s=tally.waited_s)
+    return replace(
+        result,
+        started_at=started,
+        query=tally.query,
+        requests=tally.requests,
+        pages=tally.pages,
+        waited_s=tally.waited_s,
+    )
+
+
+def _blank(item: PlanItem, advice: Advice, started: datetime) -> TypePull:
+    """Return the result of a type before anything was asked: what is known of it from earlier runs."""
+    return TypePull(
+        item.resource_type,
+        "update" if advice.last_mode else "first",
+        started_at=started,
+        filter=advice.filter,
+        next_broad=advice.next_broad,
+        overlap_s=int(advice.overlap.total_seconds()),
+    )
 
 
 def _sit_out(advice: Advice, run: Run, bar: Progress, max_wait_s: float) -> None:
@@ -157,4 +227,4 @@ def _sit_out(advice: Advice, run: Run, bar: Progress, max_wait_s: float) -> None
         raise Waiting("The server asked for more time in an earlier run.", not_before=advice.not_before)
     if left > 0:
         bar.waiting(Wait(left, "the server asked for time in an earlier run", run.link.fhir_url))
-        time.sleep(left)
+        bar.sleep(left)

@@ -8,12 +8,16 @@ from datetime import datetime
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 
 from s4s_lab.values.instants import format_instant
 
 Mode = Literal["first", "update", "broad"]
 Filter = Literal["honoured", "started-like", "ignored", "empty", "broken", "unknown"]
 Outcome = Literal["done", "waiting", "failed", "skipped"]
+_PRINTED = ("mode", "outcome", "pages", "new", "changed", "unchanged", "fallen_out", "returned")
+_BESIDE = ("query", "requests", "waited_s", "filter", "overlap_s", "last_check", "next_broad", "not_before")
+_INSTANT = pd.ArrowDtype(pa.timestamp("ms", "UTC"))
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,15 @@ class PullReport:
         return pd.DataFrame(rows, columns=["resource_type", "resource_id", "kind", "reason"], dtype="string[pyarrow]")
 
     def table(self) -> pd.DataFrame:
-        """Return one row a resource type: mode, outcome, pages, new, changed, unchanged, fallen_out, returned."""
-        names = ["mode", "outcome", "pages", "new", "changed", "unchanged", "fallen_out", "returned"]
-        rows = [[getattr(item, name) for name in names] for item in self.types]
-        return pd.DataFrame(rows, columns=names, index=pd.Index([t.resource_type for t in self.types], name="type"))
+        """Return one row a resource type: what was asked, what came, how the server behaves, what is due when."""
+        columns = {name: [getattr(item, name) for item in self.types] for name in (*_PRINTED, *_BESIDE)}
+        index = pd.Index([item.resource_type for item in self.types], name="type")
+        frame = pd.DataFrame(columns, index=index)
+        return frame.astype(dict.fromkeys(("last_check", "next_broad", "not_before"), _INSTANT))
+
+    def printed(self) -> pd.DataFrame:
+        """Return the columns of `table` that a report prints: mode, outcome, and what came."""
+        return self.table()[list(_PRINTED)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine-readable form that `s4s pull --json` promises for one connection."""
@@ -152,7 +161,7 @@ class PullReport:
         }
 
     def __repr__(self) -> str:
-        lines = [f"PullReport: {self.outcome}", self.table().to_string()]
+        lines = [f"PullReport: {self.outcome}", self.printed().to_string()]
         lines += [f"note: {text}" for text in self.warnings]
         return "\n".join(lines)
 
@@ -160,7 +169,7 @@ class PullReport:
         from html import escape
 
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.warnings)
-        table = self.table().to_html()
+        table = self.printed().to_html()
         return f"<p>Pull: <b>{self.outcome}</b></p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
 
 

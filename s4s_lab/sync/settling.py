@@ -14,6 +14,7 @@ from s4s_lab.lake import CurrentVersion, ResourceVersion
 from s4s_lab.sync.compare import Comparison, Received, absent_from, compare, is_mass_vanishing
 from s4s_lab.sync.listing import Listing, Source, belongs_to
 from s4s_lab.sync.reports import Difference
+from s4s_lab.sync.watermark import OVERLAP
 
 # What is left over is held, and probed first by the next run.
 MAX_PROBES = 200
@@ -102,9 +103,10 @@ def settle(
     ----------
     S4S imaging page: broad queries are repeated "to discover any data that may have fallen out of the record".
     """
-    comparison = compare(current, listing.brought, keep_newer=True)
     if not whole:
-        return Settled(comparison, {})
+        return Settled(compare(current, listing.brought, keep_newer=True), {})
+    lag = (listing.seen.instant - OVERLAP, listing.seen.instant + OVERLAP)
+    comparison = compare(current, listing.brought, keep_newer=True, lag=lag)
     absent = absent_from(current, listing.ids)
     active = sum(version.fell_out is None for version in current.values())
     late = _late(comparison, updated_until)
