@@ -6,11 +6,13 @@ from s4s_lab.dicom.columns import instance_schema
 from s4s_lab.dicom.index import CachedStudy
 from s4s_lab.dicom.multipart import Limits, MultipartParser, PartSink
 from s4s_lab.dicom.pixels import read_slices
+from s4s_lab.dicom.resume import DeclaredSeries
 from s4s_lab.dicom.retrieve import Retrieval, StudyRequest, retrieve_study
 from s4s_lab.dicom.volumes import Volume, read_volume
 
 __all__ = [
     "CachedStudy",
+    "DeclaredSeries",
     "DicomCache",
     "Limits",
     "MultipartParser",

@@ -61,6 +61,24 @@ def study_url(wado_base: str, study_uid: str) -> str:
     return urlunsplit((scheme, host, f"{path}/studies/{checked_uid(study_uid)}", query, ""))
 
 
+def below(url: str, path: str) -> str:
+    """Return an address further down: a series or an instance of a study.
+
+    Parameters
+    ----------
+    url : str
+        What `study_url` gave.
+    path : str
+        Begins with a slash; made of checked UIDs.
+
+    References
+    ----------
+    DICOM PS3.18, section 10.4.1.1.
+    """
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path + path))
+
+
 def archive_key(wado_base: str, patient_id: str) -> str:
     """Return the name of the folder for what one service holds of one patient.
 

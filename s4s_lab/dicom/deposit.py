@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
 
 QUARANTINE: Final = "quarantine"
 _BATCH: Final = 64
+# What a kill may cost on a slow line: files that came within this time [s] come once more.
+_AT_RISK_S: Final = 0.1
 # Waiting for the disk in parallel is two to three times as fast: one flush of the disk serves several files.
 _SYNC_THREADS: Final = 4
 _MAX_ISSUES: Final = 50
@@ -51,6 +54,7 @@ class Deposit:
         self._set_aside: list[SetAside] = []
         self._syncs: list[Future[None]] = []
         self._committing: Future[None] | None = None
+        self._flush_at = time.monotonic() + _AT_RISK_S
         self._issues: list[str] = []
         self._more_issues = 0
         self.seen: set[str] = set()
@@ -128,7 +132,7 @@ class Deposit:
         else:
             self._keep(file, header)
         self._open = None
-        if len(self._syncs) >= _BATCH:
+        if len(self._syncs) >= _BATCH or time.monotonic() >= self._flush_at:
             self._flush()
 
     def _abandon_part(self) -> None:
@@ -144,6 +148,7 @@ class Deposit:
             # The files' own tasks are in the queue already, so this one cannot keep them from running.
             self._committing = self._executor.submit(self._commit, self._syncs, self._rows, self._set_aside)
             self._syncs, self._rows, self._set_aside = [], [], []
+        self._flush_at = time.monotonic() + _AT_RISK_S
 
     def finish(self) -> None:
         """Wait until every whole part is on disk and indexed; the open one is removed.

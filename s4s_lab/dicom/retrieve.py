@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from s4s_lab.dicom.address import ACCEPT, archive_key, study_url
+from s4s_lab.dicom.address import ACCEPT, archive_key, below, study_url
 from s4s_lab.dicom.cache import DicomCache
 from s4s_lab.dicom.content_type import ContentType, parse_content_type
 from s4s_lab.dicom.deposit import Deposit, deposit
 from s4s_lab.dicom.index import CachedStudy, StudyKey
 from s4s_lab.dicom.multipart import MultipartParser
+from s4s_lab.dicom.resume import DeclaredSeries, missing
 from s4s_lab.errors import (
     AccessRefused,
     DatasetError,
@@ -33,6 +34,7 @@ _NOT_READY_S: Final = 30.0
 _SNIFFED_BYTES: Final = 1024
 _REFUSED_ACCEPT: Final = frozenset({400, 406})
 _ABSENT: Final = frozenset({404, 410})
+_REFUSES_GRANT: Final = frozenset({401, 403})
 _PARTIAL_CONTENT: Final = 206
 
 
@@ -54,6 +56,8 @@ class StudyRequest:
         FHIR id of the patient.
     participant_id : str or None
         The research study's own pseudonym.
+    series : tuple of DeclaredSeries
+        The record's series: a study that is here in part is completed by what is missing of them.
     """
 
     wado_base: str
@@ -62,6 +66,7 @@ class StudyRequest:
     source: str
     patient_id: str
     participant_id: str | None = None
+    series: tuple[DeclaredSeries, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,53 @@ class Retrieval:
     issues: tuple[str, ...]
 
 
+_Judged = tuple[Literal["complete", "partial"], tuple[str, ...], int]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one retrieval needs from begin to end; `url` is the study's."""
+
+    client: HttpClient
+    cache: DicomCache
+    study: StudyKey
+    url: str
+    request: StudyRequest
+    on_bytes: Callable[[int], None]
+
+
+def _received_whole(job: _Job) -> _Judged:
+    """Ask for the whole study; what is here already is passed over as it comes."""
+    with (
+        _asked(job.client, job.url) as stream,
+        deposit(job.cache.root, job.cache.index, job.study) as incoming,
+    ):
+        _require_success(stream, job.url)
+        _receive(stream, incoming, job.url, job.on_bytes)
+    return *_judged(incoming.issues, len(incoming.seen), job.request.expected, {stream.status}), incoming.new
+
+
+def _completed(job: _Job) -> _Judged | None:
+    """Ask for what is missing of a study that is here in part; None when the whole study has to be asked for."""
+    left = missing(job.cache.held(job.study.archive, job.study.study_uid), job.request.series)
+    if not left:
+        # Also when all that is declared is here: the archive may have more, and its end was not seen.
+        return None
+    statuses = set()
+    with deposit(job.cache.root, job.cache.index, job.study) as incoming:
+        for one in left:
+            url = below(job.url, one.path)
+            with _asked(job.client, url) as stream:
+                if stream.status not in _REFUSES_GRANT and not _is_success(stream):
+                    # A service for whole studies is all that S4S asks of an archive.
+                    return None
+                _require_success(stream, url)
+                _receive(stream, incoming, url, job.on_bytes)
+                statuses.add(stream.status)
+    found = job.cache.study(job.study.archive, job.study.study_uid).instances
+    return *_judged(incoming.issues, found, job.request.expected, statuses), incoming.new
+
+
 def _ignore(_count: int) -> None:
     """Take the number of bytes that came, and do nothing."""
 
@@ -107,10 +159,12 @@ def retrieve_study(
 ) -> Retrieval:
     """Retrieve a study into the cache, part by part; what is there already is not written again.
 
-    First its address is asked with `transfer-syntax=*`, which brings the archive's own bytes; a server that refuses
-    that form (400, 406) is asked in the S4S page's. Each part is written beside its place, hashed and its header read
-    while it streams, moved under its checked UIDs when it is whole, and indexed when it is on disk for good. However
-    the retrieval ends, whole parts are kept and the open one is removed.
+    Of a study that is here in part only what is missing is asked for, by series or by instance, where the record tells
+    what that is and the archive knows such addresses; else the whole study. Each address is asked with
+    `transfer-syntax=*` first, which brings the archive's own bytes; a server that refuses that form (400, 406) is asked
+    in the S4S page's. Each part is written beside its place, hashed and its header read while it streams, moved under
+    its checked UIDs when it is whole, and indexed when it is on disk for good. However the retrieval ends, whole parts
+    are kept and the open one is removed.
 
     Parameters
     ----------
@@ -159,12 +213,11 @@ def retrieve_study(
         with cache.receiving(archive, study_uid) as waited:
             if waited and _is_whole(cached := cache.study(archive, study_uid), request.expected):
                 return _retrieval(cached, "complete", request, began, new=0, issues=())
-            with _asked(client, url) as stream, deposit(cache.root, cache.index, study) as incoming:
-                _receive(stream, incoming, url, on_bytes)
-            state, issues = _judged(incoming, request.expected, stream.status)
+            job = _Job(client, cache, study, url, request, on_bytes)
+            state, issues, new = _completed(job) or _received_whole(job)
             cache.index.settle(study, state, request.expected)
             cached = cache.study(archive, study_uid)
-            return _retrieval(cached, state, request, began, new=incoming.new, issues=issues)
+            return _retrieval(cached, state, request, began, new=new, issues=issues)
     except S4SError:
         raise
     except OSError as error:
@@ -194,18 +247,21 @@ def _asked(client: HttpClient, url: str) -> Iterator[Stream]:
     for accept in ACCEPT:
         with client.stream(url, accept=accept) as stream:
             if stream.status not in _REFUSED_ACCEPT or accept == ACCEPT[-1]:
-                _require_success(stream, url)
                 yield stream
                 return
+
+
+def _is_success(stream: Stream) -> bool:
+    return 200 <= stream.status < 300
 
 
 def _require_success(stream: Stream, url: str) -> None:
     where = f"{shown(url)} answered HTTP {stream.status}"
     if stream.status in _ABSENT:
         raise NotRetrievable(f"{where}: the archive does not have this study.", hint="Pull again, then fetch.")
-    if stream.status in (401, 403):
+    if stream.status in _REFUSES_GRANT:
         raise AccessRefused(f"{where}: these images may not be had with this grant.")
-    if not 200 <= stream.status < 300:
+    if not _is_success(stream):
         raise UnexpectedAnswer(f"{where} instead of images.", hint="Fetch again later.")
 
 
@@ -272,13 +328,12 @@ def _not_ready(stream: Stream, url: str) -> Waiting:
 
 
 def _judged(
-    incoming: Deposit, expected: int | None, status: int
+    noted: Iterable[str], found: int, expected: int | None, statuses: Collection[int]
 ) -> tuple[Literal["complete", "partial"], tuple[str, ...]]:
-    issues = list(incoming.issues)
-    found = len(incoming.seen)
-    if status == _PARTIAL_CONTENT:
+    issues = list(noted)
+    if _PARTIAL_CONTENT in statuses:
         issues.append("the archive said that this is only a part of the study (HTTP 206)")
     if expected is not None and found != expected:
         issues.append(f"{expected} instances were expected, {found} came")
-    whole = status != _PARTIAL_CONTENT and found > 0 and expected in (None, found)
+    whole = _PARTIAL_CONTENT not in statuses and found > 0 and expected in (None, found)
     return "complete" if whole else "partial", tuple(issues)
