@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from s4s_lab.errors import GrantExpired, OriginRefused, S4SError
 from s4s_lab.fhir import Capability
-from s4s_lab.net import HttpClient, Patience
+from s4s_lab.net import HttpClient, Patience, Trace
 from s4s_lab.smart import (
     LAUNCH_PATIENCE,
     FileGrants,
@@ -98,13 +99,15 @@ class Connection:
         except GrantExpired:
             return 0
 
-    def client(self, patience: Patience = _PATIENCE) -> HttpClient:
+    def client(self, patience: Patience = _PATIENCE, *, trace: Trace | None = None) -> HttpClient:
         """Return a client that may read this participant's record.
 
         Parameters
         ----------
         patience : Patience
             How long it waits for a busy server, and whom it tells.
+        trace : Trace, optional
+            Records every exchange, renewals of the grant included; it never shows this patient's id.
 
         Returns
         -------
@@ -116,8 +119,10 @@ class Connection:
             *map(origin_of, self.allowed_origins),
             *self.configuration.associated_origins,
         }
-        auth = SmartAuth(self.grants, self._renewed)
-        return HttpClient(auth=auth, auth_origins=frozenset(origins), patience=patience)
+        if trace is not None:
+            trace.hide(self.patient_id)
+        auth = SmartAuth(self.grants, partial(self._renewed, trace=trace))
+        return HttpClient(auth=auth, auth_origins=frozenset(origins), patience=patience, trace=trace)
 
     def kept_at(self, grants_file: Path) -> Connection:
         """Keep the grant in a file from now on, so that `reopen` finds it, and return the connection that uses it.
@@ -148,8 +153,8 @@ class Connection:
             self.grants.forget()
         return replace(self, grants=kept)
 
-    def _renewed(self, grant: Grant) -> Grant:
-        with HttpClient() as client:
+    def _renewed(self, grant: Grant, trace: Trace | None = None) -> Grant:
+        with HttpClient(trace=trace) as client:
             return refresh_grant(client, self.configuration.token_endpoint, self.registration, grant)
 
     def __repr__(self) -> str:

@@ -49,10 +49,23 @@ class Attempt:
         What it may take.
     clock : callable
         A monotonic clock, in [s].
+    number : int
+        Which try of its request it is, from 1.
+    waited_s : float
+        How long was waited before it, in [s]; of the first message it sends.
     """
 
-    def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        number: int = 1,
+        waited_s: float = 0.0,
+    ) -> None:
         self.clock = clock
+        self.number = number
+        self.waited_s = waited_s
         self._limits = limits
         self._allowed_s = limits.attempt_s
         self._ends = clock() + limits.attempt_s

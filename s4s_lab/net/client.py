@@ -19,6 +19,7 @@ from s4s_lab.net.answers import Answer, Stream, decoded, whole
 from s4s_lab.net.exchange import Exchange
 from s4s_lab.net.failures import LOST, NEVER_THERE, no_answer
 from s4s_lab.net.redaction import shown
+from s4s_lab.net.tracing import Trace
 from s4s_lab.net.waiting import BUSY, Patience, Trouble, Waits, not_before, reason_to_wait, retry_after
 from s4s_lab.net.wire import Wire
 from s4s_lab.values.instants import utc_now
@@ -71,6 +72,8 @@ class HttpClient:
         How long to wait for a busy server.
     limits : Limits
         What one try may take.
+    trace : Trace, optional
+        Records every exchange.
 
     References
     ----------
@@ -84,10 +87,11 @@ class HttpClient:
         auth_origins: frozenset[str] = frozenset(),
         patience: Patience = _PATIENCE,
         limits: Limits = _LIMITS,
+        trace: Trace | None = None,
     ) -> None:
         self._patience = patience
         self._limits = limits
-        self._wire = Wire(auth_origins)
+        self._wire = Wire(auth_origins, trace)
         self._exchange = Exchange(self._wire, auth, auth_origins)
         self._answered: set[str] = set()
 

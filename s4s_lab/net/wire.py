@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -15,7 +15,9 @@ import httpx2
 from s4s_lab.errors import UsageError
 from s4s_lab.net.allowance import Attempt
 from s4s_lab.net.backend import GuardedBackend
+from s4s_lab.net.failures import LOST, why
 from s4s_lab.net.redaction import unlogged
+from s4s_lab.net.tracing import Recording, Trace
 from s4s_lab.values.origins import is_loopback
 
 _PROXY_PORT = {"http": 80, "https": 443}
@@ -79,16 +81,29 @@ def _certificates() -> ssl.SSLContext:
         raise UsageError("The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read.") from None
 
 
+def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
 class _Body(httpx2.SyncByteStream):
     """The body of a response as it comes from the connection."""
 
-    def __init__(self, response: httpcore2.Response) -> None:
+    def __init__(self, response: httpcore2.Response, recording: Recording) -> None:
         self._response = response
+        self._recording = recording
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._response.iter_stream()
+        try:
+            for chunk in self._response.iter_stream():
+                self._recording.bytes += len(chunk)
+                yield chunk
+        except LOST as error:
+            self._recording.end(why(error))
+            raise
+        self._recording.end("whole")
 
     def close(self) -> None:
+        self._recording.end("left")
         self._response.close()
 
 
@@ -99,9 +114,12 @@ class Wire:
     ----------
     trusted : frozenset of str
         Origins whose addresses are not questioned.
+    trace : Trace or None
+        Where exchanges are recorded.
     """
 
-    def __init__(self, trusted: frozenset[str]) -> None:
+    def __init__(self, trusted: frozenset[str], trace: Trace | None = None) -> None:
+        self._trace = trace
         self._guard = GuardedBackend(trusted)
         self._pools: dict[Route, httpcore2.ConnectionPool] = {}
         self._context: ssl.SSLContext | None = None
@@ -132,10 +150,25 @@ class Wire:
         )
         pool = self._pool(Route(proxy_for(str(url)), secure=url.scheme == "https", fresh=request.method != "GET"))
         attempt.head_begins()
-        with unlogged():
-            answer = pool.handle_request(outgoing)
+        recording = self._recording(request, attempt)
+        try:
+            with unlogged():
+                answer = pool.handle_request(outgoing)
+            recording.answered(answer.status, _texts(answer.headers))
+        except LOST as error:
+            recording.end(why(error))
+            raise
+        finally:
+            if recording.status is None:
+                recording.end("interrupted")
         attempt.body_begins()
-        return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer), request=request)
+        body = _Body(answer, recording)
+        return httpx2.Response(answer.status, headers=answer.headers, stream=body, request=request)
+
+    def _recording(self, request: httpx2.Request, attempt: Attempt) -> Recording:
+        headers = request.headers.multi_items()
+        waited_s, attempt.waited_s = attempt.waited_s, 0.0
+        return Recording(self._trace, request.method, str(request.url), headers, attempt.number, waited_s)
 
     def _pool(self, route: Route) -> httpcore2.ConnectionPool:
         with self._lock:
