@@ -11,6 +11,9 @@ from typing import Any
 from s4s_lab.sync.reports import Filter, Mode
 from s4s_lab.sync.watermark import MAX_LEAD, OVERLAP, Precision, precision_of, rung
 
+# What a server does with `_lastUpdated` that leaves broad pulls only.
+MISLEADING: tuple[Filter, ...] = ("ignored", "empty", "broken")
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -61,7 +64,7 @@ class Advice:
     @property
     def misled(self) -> bool:
         """Whether the server was last seen to do something else with `_lastUpdated` than filter by it."""
-        return self.filter in ("ignored", "empty", "broken")
+        return self.filter in MISLEADING
 
 
 def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str, now: datetime) -> Advice:

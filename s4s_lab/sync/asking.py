@@ -17,6 +17,10 @@ from s4s_lab.sync.reports import Filter, Mode
 from s4s_lab.sync.watermark import is_ahead
 from s4s_lab.values.instants import utc_now
 
+_USELESS: dict[Filter, str] = {
+    "ignored": "the server ignores _lastUpdated",
+    "broken": "the server takes no _lastUpdated",
+}
 _AHEAD = "lastCheck lay ahead of the server's clock and was dropped"
 
 
@@ -93,14 +97,14 @@ def ask(
     if last_check is None:
         return Asked("first", "unknown", None)
     due = run.mode == "auto" and advice.broad_is_due(utc_now())
+    # A server that misled is asked again how it filters, so that one that was mended is used again.
     if run.mode in ("first", "broad") or (due and not advice.misled):
         return Asked("broad", advice.filter, last_check)
     behaviour = _behaviour(run, source, advice, current)
     if behaviour.filter == "empty":
         return _broad_instead(source, "the server's _lastUpdated hides everything", "empty", last_check)
-    if due and behaviour.filter in ("ignored", "broken"):
-        source.tally.warn("the server cannot be asked for updates: every pull brings the whole record")
-        return Asked("broad", behaviour.filter, last_check)
+    if run.mode == "auto" and behaviour.filter in _USELESS:
+        return _broad_instead(source, _USELESS[behaviour.filter], behaviour.filter, last_check)
     return _ask_update(source, advice, last_check, behaviour)
 
 
@@ -123,11 +127,11 @@ def _ask_update(source: Source, advice: Advice, last_check: datetime, behaviour:
     """Ask for an update, and see from the answer whether the server can be asked so."""
     listing, seen = updates(source, last_check, advice.overlap, behaviour.precision)
     if listing is None:
-        return _broad_instead(source, "the server takes no _lastUpdated", seen, last_check)
+        return _broad_instead(source, _USELESS["broken"], seen, last_check)
     if is_ahead(last_check, listing.seen, advice.overlap, utc_now()):
         return _broad_instead(source, _AHEAD, behaviour.filter, None)
     if "ignored" in (seen, behaviour.filter):
-        source.tally.warn("the server ignores _lastUpdated: every pull brings the whole record")
+        source.tally.warn(f"{_USELESS['ignored']}: every pull brings the whole record")
         return Asked("update", "ignored", last_check, listing)
     if behaviour.filter == "started-like":
         source.tally.warn("the server takes _lastUpdated for the study's own date: broad pulls come sooner")

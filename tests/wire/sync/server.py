@@ -33,7 +33,10 @@ def study(number: int, updated: datetime, **changes: Any) -> Resource:
 
 @dataclass
 class FhirServer:
-    """What the server holds and how it errs; `requests` is what it was asked."""
+    """What the server holds and how it errs; `requests` is what it was asked.
+
+    `failing` has statuses by path, `waiting` what `Retry-After` says by type, `include` further entries of every page.
+    """
 
     resources: dict[str, Resource] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -44,6 +47,9 @@ class FhirServer:
     retry_after: str = "1"
     broken_page: int | None = None
     total: int | None = None
+    failing: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    include: list[Resource] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -64,6 +70,10 @@ class FhirServer:
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         kind, _, key = parts.path.removeprefix("/fhir/").partition("/")
+        if kind in self.waiting:
+            return 503, {"Retry-After": self.waiting[kind]}, None
+        if status := self.failing.get(parts.path.removeprefix("/fhir/")):
+            return status, {}, None
         if key:
             return self._read(kind, key)
         return self._search(kind, query)
@@ -93,6 +103,7 @@ class FhirServer:
         page = [] if "_summary" in query else found[start : start + PAGE]
         total = len(found) if self.total is None else self.total
         entries = [{"resource": r} for r in page]
+        entries += [{"resource": r, "search": {"mode": "include"}} for r in self.include]
         return 200, {}, {"resourceType": "Bundle", "type": "searchset", "total": total, "link": links, "entry": entries}
 
     def _matches(self, resource: Resource, updated: str | None) -> bool:
@@ -104,7 +115,8 @@ class FhirServer:
         bound = datetime.fromisoformat(text)
         if bound.tzinfo is None:
             bound = bound.replace(tzinfo=UTC) + timedelta(days=1)
-        return datetime.fromisoformat(resource["meta"]["lastUpdated"]) > bound
+        stamp = resource["started"] if self.filter == "started" else resource["meta"]["lastUpdated"]
+        return datetime.fromisoformat(stamp) > bound
 
 
 def _handler(server: FhirServer) -> type[BaseHTTPRequestHandler]:
