@@ -29,6 +29,8 @@ from s4s_lab.lake.entries import MARK, TRANSACTIONS, checkpoint_files, entry_pat
 _RETRIES = 100
 _DAMAGED = "Open the dataset again: what is unfinished is set aside. If that does not help, restore it from a backup."
 _COMPRESSED = WriterProperties(compression="ZSTD")
+# Whole row groups are held in memory, by who writes and by who reads them: of raw JSON, some megabytes.
+_ROW_GROUPS = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 # Versions are kept until the user says otherwise, and with them the log entries that tell what changed.
 _KEPT = {
     "delta.enableExpiredLogCleanup": "false",
@@ -130,15 +132,15 @@ def open_table(table: Path, version: int | None = None) -> DeltaTable:
         raise DatasetError(f"The table in {table} cannot be opened: {_first_line(error)}.", hint=_DAMAGED) from None
 
 
-def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> Commit:
+def append(table: Path, rows: pa.RecordBatchReader | pa.Table, *, transactions: Mapping[str, int]) -> Commit:
     """Append rows in one commit; without rows the commit holds the numbers alone.
 
     Parameters
     ----------
     table : Path
         Its folder.
-    rows : pa.Table
-        In the table's columns.
+    rows : pa.RecordBatchReader or pa.Table
+        In the table's columns. A reader has rows, and is written as it comes.
     transactions : mapping of str to int
         Application id to number.
 
@@ -147,7 +149,7 @@ def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> C
     DatasetBusy
         If another process is writing the same numbers.
     """
-    if not rows.num_rows:
+    if isinstance(rows, pa.Table) and not rows.num_rows:
         return note(table, transactions=transactions)
     handle = open_table(table)
     before = handle.version()
@@ -156,7 +158,7 @@ def append(table: Path, rows: pa.Table, *, transactions: Mapping[str, int]) -> C
             handle,
             rows,
             mode="append",
-            writer_properties=_COMPRESSED,
+            writer_properties=_ROW_GROUPS,
             commit_properties=_properties(transactions),
         )
     return Commit(table, before + 1, handle.version())
@@ -298,7 +300,8 @@ def _written_to(table: Path) -> Iterator[None]:
     except CommitFailedError as error:
         raise DatasetBusy(f"Another process was writing to {table} as well: {_first_line(error)}.") from None
     except (DeltaError, OSError) as error:
-        raise DatasetError(f"The table in {table} could not be written: {_first_line(error)}.") from None
+        text = f"The table in {table} could not be written: {_first_line(error)}."
+        raise DatasetError(text, hint=durable.HINT) from None
 
 
 def _properties(transactions: Mapping[str, int]) -> CommitProperties:
@@ -332,7 +335,8 @@ def make_durable(commits: Iterable[Commit]) -> None:
         for version in range(commit.first, commit.version + 1):
             files.update(_files_of(commit.table, version))
             if not has_checksums(commit.table, version):
-                files.add(write_checksums(commit.table, version))
+                with durable.told(commit.table):
+                    files.add(write_checksums(commit.table, version))
         folders.update(folder for file in files for folder in file.parents if folder.is_relative_to(commit.table))
         if commit.first == 0:
             durable.sync(commit.table.parent)
@@ -367,8 +371,36 @@ def read(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> 
     try:
         return pa.table(handle.scan(columns=schema.names, predicate=where)).select(schema.names).cast(schema)
     except (DeltaError, pa.ArrowException, OSError) as error:
-        table = Path(unquote(urlsplit(handle.table_uri).path))
-        raise DatasetError(f"The table in {table} cannot be read: {_first_line(error)}.", hint=_DAMAGED) from None
+        raise _unreadable(handle, error) from None
+
+
+def stream(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield what `read` reads batch by batch: memory holds a few of them.
+
+    Parameters
+    ----------
+    handle : DeltaTable
+        Stays at its version whatever others write meanwhile.
+    schema : pa.Schema
+        Columns to read, with the types and metadata that the result shall have.
+    where : str, optional
+        SQL predicate.
+
+    Raises
+    ------
+    DatasetError
+        If a file of the table is missing or damaged.
+    """
+    try:
+        for batch in pa.RecordBatchReader.from_stream(handle.scan(columns=schema.names, predicate=where)):
+            yield batch.select(schema.names).cast(schema)
+    except (DeltaError, pa.ArrowException, OSError) as error:
+        raise _unreadable(handle, error) from None
+
+
+def _unreadable(handle: DeltaTable, error: Exception) -> DatasetError:
+    table = Path(unquote(urlsplit(handle.table_uri).path))
+    return DatasetError(f"The table in {table} cannot be read: {_first_line(error)}.", hint=_DAMAGED)
 
 
 def literal(value: str) -> str:

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+
+from s4s_lab.errors import DatasetError
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 _TOGETHER = 16
+HINT = "What was kept before is there as it was. Make room, or look after the disk, and do it again."
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Tell what the disk did not take as an error of ours; a file that is missing stays what it is.
+
+    Parameters
+    ----------
+    path : Path
+        What is written.
+
+    Raises
+    ------
+    DatasetError
+        If the disk is full, or failed.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DatasetError(f"{path} could not be written: {error.strerror or error}.", hint=HINT) from None
 
 
 def write_durably(target: Path, content: bytes) -> None:
@@ -24,18 +50,24 @@ def write_durably(target: Path, content: bytes) -> None:
         What to replace; its folder exists.
     content : bytes
         All of the new content.
+
+    Raises
+    ------
+    DatasetError
+        If the disk is full, or failed: then the old content is there, or the new one.
     """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    sync(target.parent)
+    with told(target):
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        sync(target.parent)
 
 
 def sync(path: Path) -> None:
@@ -45,12 +77,18 @@ def sync(path: Path) -> None:
     ----------
     path : Path
         Of a folder, the names in it become durable.
+
+    Raises
+    ------
+    DatasetError
+        If the disk failed.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with told(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def keep(files: Collection[Path], folders: Collection[Path]) -> None:
@@ -65,6 +103,11 @@ def keep(files: Collection[Path], folders: Collection[Path]) -> None:
         Get mode 0600.
     folders : collection of Path
         Get mode 0700; their names for new files become durable.
+
+    Raises
+    ------
+    DatasetError
+        If the disk failed.
     """
     for file in files:
         file.chmod(PRIVATE_FILE)
@@ -82,6 +125,12 @@ def make_private_folder(folder: Path) -> None:
     ----------
     folder : Path
         Its parent exists.
+
+    Raises
+    ------
+    DatasetError
+        If the disk is full, or failed.
     """
-    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    with told(folder):
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     sync(folder.parent)

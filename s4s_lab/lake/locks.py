@@ -7,11 +7,12 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from s4s_lab.errors import DatasetBusy, DatasetError
+from s4s_lab.lake import durable
 
 _POLL_S = 0.02
 # A `forget` that is not finished: nobody writes until it is.
@@ -133,7 +134,9 @@ class Locks:
         except OSError as error:
             raise DatasetError(f"File locks do not work in {self.folder}: {error.strerror}.", hint=hint) from error
         finally:
-            (self.folder / f"{name}.lock").unlink(missing_ok=True)
+            # One that stays is removed with other temporary files.
+            with suppress(OSError):
+                (self.folder / f"{name}.lock").unlink(missing_ok=True)
 
     def _open(self, name: str) -> int:
         return os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -143,9 +146,9 @@ class Locks:
         try:
             descriptor = self._open(name)
         except OSError as error:
-            if error.errno not in _REFUSED:
-                raise
-            raise DatasetError(f"The dataset {self.folder.parent} cannot be written to: {error.strerror}.") from None
+            hint = None if error.errno in _REFUSED else durable.HINT
+            text = f"The dataset {self.folder.parent} cannot be written to: {error.strerror}."
+            raise DatasetError(text, hint=hint) from None
         try:
             _acquire(descriptor, kind, timeout_s, busy)
             yield

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from s4s_lab.errors import DatasetError
 from s4s_lab.lake.durable import keep, make_private_folder, write_durably
 
 
@@ -35,7 +36,7 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_beside_it(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DatasetError, match="No space left"):
         write_durably(target, b"new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -74,7 +75,7 @@ def test_a_disk_that_cannot_keep_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(DatasetError, match="Input/output error"):
         keep([file], [])
 
 

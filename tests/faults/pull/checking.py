@@ -1,0 +1,84 @@
+"""What has to hold of a dataset after a pull of it was killed, failed, or lost its power."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from s4s_lab import Dataset, open_dataset, pull
+from s4s_lab.errors import S4SWarning
+from s4s_lab.lake import maintenance, opening
+from s4s_lab.lake.delta import open_table
+from s4s_lab.lake.tables import SHOWN
+from tests.faults.pull.scenes import TABLES, TYPES, Scene, last_checks, rows
+from tests.wire.sync.conftest import connection
+
+
+def opened(root: Path, *, cut: bool = False) -> Dataset:
+    """Open a dataset; unless the power was cut, there is nothing to warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if cut else "error", S4SWarning)
+        return open_dataset(root)
+
+
+def check_log(data: Dataset, scene: Scene) -> None:
+    """Nothing lost, twice or older than before; each lastCheck is that of the rows that are there."""
+    there, after = rows(data), rows(scene.after)
+    before = rows(open_dataset(scene.before)) if scene.before.exists() else []
+    assert not Counter(before) - Counter(there), "rows were lost"
+    assert not Counter(there) - Counter(after), "rows came twice, or from nowhere"
+    marks = last_checks(data)
+    was = last_checks(open_dataset(scene.before)) if scene.before.exists() else {}
+    for kind in TYPES:
+        brought = [row for row in after if row[0] == kind and row not in before]
+        have = [row for row in brought if row in there]
+        assert have in ([], brought), "half a commit"
+        moved = marks.get(kind) is not None and (kind not in was or marks[kind] > was[kind])
+        assert moved == bool(have), "lastCheck and rows disagree"
+
+
+def check_tables(data: Dataset) -> None:
+    """A table shows what the log says, or is seen to be behind."""
+    for name in TABLES:
+        derived = data._tables.as_of(name, data.log.version, fallen_out=True)
+        if (data.path(name) / "_delta_log").is_dir() and data._tables.shown(name) == data.log.version:
+            assert open_table(data.path(name)).transaction_version(SHOWN) == data.log.version
+        assert data.arrow(name, fallen_out=True).equals(derived), f"{name} is not what the log says"
+
+
+def check_files(data: Dataset) -> None:
+    """After orphan removal there are no orphans, and every version that was kept reads as before."""
+    versions = range(data.log.version + 1)
+    before = [data.citation(version) for version in versions]
+    maintenance.remove_orphans(data.path(), opening.lock_folder(data.path()), older_than_s=0)
+    assert [data.citation(version) for version in versions] == before
+    for table in (data.log.path, data.ledger.path, *(data.path(name) for name in TABLES)):
+        handle = open_table(table)
+        kept = list(range(handle.version() + 1))
+        assert not handle.vacuum(
+            retention_hours=0, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=kept
+        )
+        assert all(open_table(table, version).to_pyarrow_table() is not None for version in kept)
+    names = (path.relative_to(data.path()).as_posix() for path in data.path().rglob("*") if path.is_file())
+    assert [name for name in names if name.endswith((".tmp", ".part")) or "#" in name or ".part-" in name] == []
+
+
+def check_next(data: Dataset, scene: Scene, url: str) -> None:
+    """The next pull ends where the undisturbed one ended."""
+    again = pull(connection(url), data, mode=scene.mode)
+    assert again.outcome == "done"
+    assert data.log.digest() == scene.after.log.digest()
+    assert rows(data) == rows(scene.after)
+    for name in TABLES:
+        assert data.arrow(name).equals(scene.after.arrow(name)), name
+
+
+def check(root: Path, scene: Scene, url: str, *, cut: bool = False) -> None:
+    """Check everything."""
+    data = opened(root, cut=cut)
+    check_log(data, scene)
+    check_tables(data)
+    check_files(data)
+    check_next(data, scene, url)
+    check_tables(opened(root))
