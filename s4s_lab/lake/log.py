@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from s4s_lab.lake import delta
 from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.entries import entry_path, read_entry
 from s4s_lab.lake.locks import Locks
+from s4s_lab.lake.staging import ResourceVersion, StagedVersions, columns_of
 from s4s_lab.lake.state import digest, newest
 from s4s_lab.values.instants import from_millis, to_millis
 
@@ -57,40 +59,6 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True)
-class ResourceVersion:
-    """One version of a resource, or a tombstone.
-
-    Parameters
-    ----------
-    resource_type : str
-        FHIR resource type.
-    resource_id : str
-        The server's id, or what stands in for it.
-    version_id : str or None
-        `meta.versionId`.
-    last_updated : datetime or None
-        `meta.lastUpdated`.
-    content_hash : str
-        Of the content without version and time of update.
-    raw : str or None
-        JSON exactly as received; None in a tombstone.
-    fhir_version : str
-        `stu3` or `r4`.
-    fell_out : str or None
-        Why the resource is no longer in the record: makes this a tombstone.
-    """
-
-    resource_type: str
-    resource_id: str
-    version_id: str | None
-    last_updated: datetime | None
-    content_hash: str
-    raw: str | None
-    fhir_version: str
-    fell_out: str | None = None
-
-
-@dataclass(frozen=True)
 class CurrentVersion:
     """What the log last said of a resource.
 
@@ -102,11 +70,14 @@ class CurrentVersion:
         Of its newest version.
     fell_out : str or None
         Why it is no longer in the record.
+    version_id : str or None
+        Of its newest version.
     """
 
     content_hash: str
     last_updated: datetime | None
     fell_out: str | None
+    version_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +121,7 @@ class ResourceLog:
     def commit(
         self,
         record: ConnectionRecord,
-        versions: Sequence[ResourceVersion],
+        versions: Sequence[ResourceVersion] | StagedVersions,
         *,
         run_id: str,
         received_at: datetime,
@@ -163,7 +134,7 @@ class ResourceLog:
         ----------
         record : ConnectionRecord
             Whose resources.
-        versions : sequence of ResourceVersion
+        versions : sequence of ResourceVersion, or StagedVersions
             In order of arrival; the later of two of one resource counts. May be empty when a watermark is set.
         run_id : str
             The run that brought them.
@@ -202,8 +173,14 @@ class ResourceLog:
         return commit.version
 
     def _rows(
-        self, record: ConnectionRecord, versions: Sequence[ResourceVersion], run_id: str, received_at: datetime
-    ) -> pa.Table:
+        self,
+        record: ConnectionRecord,
+        versions: Sequence[ResourceVersion] | StagedVersions,
+        run_id: str,
+        received_at: datetime,
+    ) -> pa.Table | pa.RecordBatchReader:
+        if not versions:
+            return LOG_SCHEMA.empty_table()
         same = {
             "bucket": self.bucket(record.fhir_url, record.patient_id),
             "source": record.fhir_url,
@@ -213,8 +190,8 @@ class ResourceLog:
             "received_at": received_at,
             "after_version": self.version,
         }
-        rows = [{**vars(version), **same, "position": position} for position, version in enumerate(versions)]
-        return pa.Table.from_pylist(rows, LOG_SCHEMA)
+        parts = versions.columns() if isinstance(versions, StagedVersions) else columns_of(versions)
+        return pa.RecordBatchReader.from_batches(LOG_SCHEMA, _batches(parts, same))
 
     def current(self, record: ConnectionRecord, resource_type: str) -> dict[str, CurrentVersion]:
         """Return what the log last said of every resource of one type of one connection, by id.
@@ -227,10 +204,9 @@ class ResourceLog:
             Of which type.
         """
         rows = newest(self._of(record, resource_type, _WITHOUT_RAW))
-        return {
-            row["resource_id"]: CurrentVersion(row["content_hash"], row["last_updated"], row["fell_out"])
-            for row in rows.select(["resource_id", "content_hash", "last_updated", "fell_out"]).to_pylist()
-        }
+        names = ("resource_id", "content_hash", "last_updated", "fell_out", "version_id")
+        columns = (rows[name].to_pylist() for name in names)
+        return {key: CurrentVersion(*facts) for key, *facts in zip(*columns, strict=True)}
 
     def raw(
         self, record: ConnectionRecord, resource_type: str, resource_ids: Collection[str] | None = None
@@ -410,9 +386,26 @@ def create_log(path: Path) -> None:
     delta.create(path, LOG_SCHEMA, partition_by=("resource_type", "bucket"), settings=_SETTINGS)
 
 
+def _batches(parts: Iterable[Mapping[str, Any]], same: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
+    """Yield rows of the log; of what is the same in all rows of a part there is one value."""
+    begin = 0
+    for part in parts:
+        count = len(part["resource_id"])
+        columns = {**part, **same, "position": pa.array(range(begin, begin + count), pa.int64())}
+        yield pa.record_batch([_column(columns[field.name], field.type, count) for field in LOG_SCHEMA], LOG_SCHEMA)
+        begin += count
+
+
+def _column(value: object, kind: pa.DataType, count: int) -> pa.Array:
+    if isinstance(value, pa.Array):
+        return value
+    return pa.array(value, kind) if isinstance(value, list) else pa.repeat(pa.scalar(value, kind), count)
+
+
 def _patients(file: Path) -> Iterator[Patient]:
     columns = pq.ParquetFile(file).read(["source", "patient_id"])
-    return zip(columns["source"].to_pylist(), columns["patient_id"].to_pylist(), strict=True)
+    distinct = columns.group_by(["source", "patient_id"]).aggregate([])
+    return zip(distinct["source"].to_pylist(), distinct["patient_id"].to_pylist(), strict=True)
 
 
 def _one_of(column: str, values: Collection[str]) -> str:

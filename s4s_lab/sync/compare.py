@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from s4s_lab.fhir import Entry
+from s4s_lab.fhir import Entry, content_hash
 from s4s_lab.lake import CurrentVersion
 from s4s_lab.values.instants import parse_date_time
 from s4s_lab.views import decode, resource_key
 
-_CANONICAL = msgspec.json.Encoder(order="sorted")
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 Span = tuple[datetime, datetime]
 """From one moment to another, both aware."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Received:
-    """One resource as a pull brought it, with what identifies it and its content.
+    """One resource as a pull brought it: what identifies it and its content. Its JSON lies in the stage.
 
     Parameters
     ----------
@@ -37,44 +33,29 @@ class Received:
         `meta.lastUpdated` when it can be read: it may be absent, constant or false.
     content_hash : str
         sha256 of the canonical JSON without `meta.versionId` and `meta.lastUpdated`.
-    raw : str
-        The resource's JSON exactly as received.
-    resource : dict
-        The same, decoded.
+    place : int
+        Its number in the stage.
     """
 
     resource_id: str
     version_id: str | None
     last_updated: datetime | None
     content_hash: str
-    raw: str
-    resource: dict[str, Any] = field(repr=False)
+    place: int
 
 
-def content_hash(resource: Mapping[str, Any]) -> str:
-    """Return the sha256 of a resource's content: equal for versions that differ in their stamps only.
-
-    Parameters
-    ----------
-    resource : mapping
-        A decoded resource.
-    """
-    content = dict(resource)
-    meta = content.get("meta")
-    if isinstance(meta, dict):
-        content["meta"] = {name: value for name, value in meta.items() if name not in ("versionId", "lastUpdated")}
-    return hashlib.sha256(_CANONICAL.encode(content)).hexdigest()
-
-
-def received(entry: Entry) -> Received:
-    """Return an entry's resource with its key, stamps and content hash.
+def received(entry: Entry, resource: Mapping[str, Any], place: int) -> Received:
+    """Return an entry's key, stamps and content hash.
 
     Parameters
     ----------
     entry : Entry
         A match of a search, or what a read gave.
+    resource : mapping
+        Its resource, decoded.
+    place : int
+        Its number in the stage.
     """
-    resource = entry.resource
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     version = meta.get("versionId")
@@ -83,8 +64,7 @@ def received(entry: Entry) -> Received:
         version_id=None if version is None else str(version),
         last_updated=_instant(meta.get("lastUpdated")),
         content_hash=content_hash(resource),
-        raw=entry.raw.decode("utf-8"),
-        resource=resource,
+        place=place,
     )
 
 

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from s4s_lab.errors import NotReachable, ServerError, UnexpectedAnswer
 from s4s_lab.fhir import Gone, read
-from s4s_lab.lake import CurrentVersion, ResourceVersion
-from s4s_lab.sync.compare import Comparison, Received, absent_from, compare, is_mass_vanishing
+from s4s_lab.lake import CurrentVersion, ResourceVersion, StagedVersions
+from s4s_lab.sync.compare import Comparison, absent_from, compare, is_mass_vanishing
 from s4s_lab.sync.listing import Listing, Source, belongs_to
 from s4s_lab.sync.reports import Difference
 from s4s_lab.sync.watermark import OVERLAP
@@ -177,21 +177,24 @@ def _asked_for(source: Source, key: str) -> str | None:
 
 
 def versions_to_append(
-    settled: Settled, current: Mapping[str, CurrentVersion], resource_type: str, fhir_version: str
-) -> list[ResourceVersion]:
+    settled: Settled, listing: Listing, current: Mapping[str, CurrentVersion], resource_type: str, fhir_version: str
+) -> StagedVersions:
     """Return the log rows of a settled listing: received versions, then one tombstone for each record that fell out.
 
     Parameters
     ----------
     settled : Settled
         What the listing means.
+    listing : Listing
+        Where the JSON lies.
     current : mapping of str to CurrentVersion
         The log's newest versions by id: a tombstone names the content that fell out.
     resource_type, fhir_version : str
         Written into each row.
     """
-    rows = [as_version(item, resource_type, fhir_version) for item in settled.comparison.to_append]
-    return rows + tombstones(settled.fallen, current, resource_type, fhir_version)
+    places = [item.place for item in settled.comparison.to_append]
+    fallen = tombstones(settled.fallen, current, resource_type, fhir_version)
+    return listing.stage.versions(places, resource_type, fhir_version, then=fallen)
 
 
 def tombstones(
@@ -221,25 +224,3 @@ def tombstones(
         )
         for key, reason in fallen.items()
     ]
-
-
-def as_version(item: Received, resource_type: str, fhir_version: str) -> ResourceVersion:
-    """Return the log row of one received resource.
-
-    Parameters
-    ----------
-    item : Received
-        What the server sent.
-    resource_type, fhir_version : str
-        Written into the row.
-    """
-    return ResourceVersion(
-        resource_type=resource_type,
-        resource_id=item.resource_id,
-        version_id=item.version_id,
-        last_updated=item.last_updated,
-        content_hash=item.content_hash,
-        raw=item.raw,
-        fhir_version=fhir_version,
-        fell_out=None,
-    )

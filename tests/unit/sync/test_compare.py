@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,17 +17,23 @@ from s4s_lab.sync.compare import Received, absent_from, compare, content_hash, i
 EARLY, LATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 
 
-def got(key: str, content: str = "a", updated: datetime | None = None) -> Received:
-    return Received(key, None, updated, content, "{}", {})
+def got(key: str, content: str = "a", updated: datetime | None = None, version: str | None = None) -> Received:
+    return Received(key, version, updated, content, 0)
 
 
-def known(content: str = "a", updated: datetime | None = None, fell_out: str | None = None) -> CurrentVersion:
-    return CurrentVersion(content, updated, fell_out)
+def known(
+    content: str = "a", updated: datetime | None = None, fell_out: str | None = None, version: str | None = None
+) -> CurrentVersion:
+    return CurrentVersion(content, updated, fell_out, version)
 
 
 def entry(resource: dict[str, Any]) -> Entry:
     kind = resource["resourceType"]
     return Entry(kind, resource.get("id"), "match", None, json.dumps(resource).encode())
+
+
+def taken(found: Entry) -> Received:
+    return received(found, found.resource, 0)
 
 
 def test_each_resource_is_new_changed_unchanged_or_returned() -> None:
@@ -43,6 +49,28 @@ def test_an_older_version_does_not_replace_a_newer_one_in_an_update() -> None:
     assert (update.stale, update.to_append) == (("a",), ())
     assert compare(current, [got("a", "old", EARLY)], keep_newer=False).changed == ("a",)
     assert compare(current, [got("a", "old", None)], keep_newer=True).changed == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "kind"),
+    [("10", "9", "changed"), ("9", "10", "stale"), ("9", "9", "stale"), ("b", "a", "stale"), (None, "1", "stale")],
+)
+def test_version_numbers_decide_where_there_are_any_since_clocks_differ(
+    theirs: str | None, ours: str, kind: str
+) -> None:
+    result = compare({"a": known("one", LATE, version=ours)}, [got("a", "two", EARLY, theirs)], keep_newer=True)
+    assert getattr(result, kind) == ("a",)
+    twice = [got("a", "two", EARLY, theirs), got("a", "one", LATE, ours)]
+    for pair in (twice, twice[::-1]):
+        (kept,) = compare({}, pair, keep_newer=True).to_append
+        assert kept.content_hash == ("two" if kind == "changed" else "one")
+
+
+@pytest.mark.parametrize(("days", "kind"), [(-1, "changed"), (0, "stale"), (1, "changed")])
+def test_an_older_version_is_left_aside_only_where_a_lagging_replica_explains_it(days: int, kind: str) -> None:
+    lag = (LATE - timedelta(hours=1), LATE + timedelta(hours=1))
+    current = {"a": known("one", LATE + timedelta(days=days))}
+    assert getattr(compare(current, [got("a", "two", EARLY)], keep_newer=True, lag=lag), kind) == ("a",)
 
 
 def test_of_an_id_that_came_twice_the_newer_version_counts_whichever_came_first() -> None:
@@ -77,23 +105,22 @@ def test_the_content_hash_ignores_stamps_and_order_and_nothing_else() -> None:
     assert content_hash({"id": "a", "meta": None}) != content_hash({"id": "a"})
 
 
-def test_a_study_without_id_is_known_by_its_uid_and_keeps_its_bytes() -> None:
+def test_a_study_without_id_is_known_by_its_uid() -> None:
     study = {"resourceType": "ImagingStudy", "uid": "urn:oid:1.2.3", "description": "für"}
-    item = received(entry(study))
+    item = taken(entry(study))
     assert (item.resource_id, item.last_updated, item.version_id) == ("1.2.3", None, None)
-    assert json.loads(item.raw) == study
 
 
 def test_other_resources_without_id_are_known_by_their_content() -> None:
-    first, same = (received(entry({"resourceType": "Coverage", "status": "active"})) for _ in range(2))
-    other = received(entry({"resourceType": "Coverage", "status": "cancelled"}))
+    first, same = (taken(entry({"resourceType": "Coverage", "status": "active"})) for _ in range(2))
+    other = taken(entry({"resourceType": "Coverage", "status": "cancelled"}))
     assert first.resource_id == same.resource_id != other.resource_id
     assert first.resource_id.startswith("sha256-")
 
 
 @pytest.mark.parametrize("stamp", [None, 5, "IGNORED_FIELD", "", "2016-04-01T02:52:32.5014569+00:00"])
 def test_a_stamp_that_cannot_be_read_counts_as_none(stamp: object) -> None:
-    item = received(entry({"resourceType": "Patient", "id": "a", "meta": {"lastUpdated": stamp, "versionId": 7}}))
+    item = taken(entry({"resourceType": "Patient", "id": "a", "meta": {"lastUpdated": stamp, "versionId": 7}}))
     assert (item.last_updated is not None) == (isinstance(stamp, str) and stamp.startswith("2016"))
     assert item.version_id == "7"
 
