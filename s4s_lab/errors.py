@@ -25,6 +25,7 @@ The tree, indented by parent; in brackets the builtin that catches it too::
             NotADataset [FileNotFoundError] the folder holds no dataset
             NotInDataset [LookupError]      no such table, connection or version
             DatasetBusy [TimeoutError]      another process is writing
+            TableWouldChange                a table would lose columns, or have them with other types
         ImageError
             NotAVolume                      slices that do not make one volume
             TruncatedAnswer                 the closing boundary never came
@@ -34,6 +35,7 @@ The tree, indented by parent; in brackets the builtin that catches it too::
         EndpointsDiffer                     two discovery documents disagree
         ScopeNarrowed                       less was granted than asked
         TableBehind                         a table shows an older version of the log
+        TableChanged                        a table was derived anew, since its view says other things
         ParseIssues                         elements a view could not place
         NotEverything                       a pull or a fetch ended without all it was asked for
 
@@ -221,6 +223,12 @@ class DatasetBusy(DatasetError, TimeoutError):
     hint = "Wait until the other run has ended, then try again."
 
 
+class TableWouldChange(DatasetError):
+    """A table would lose columns, or have them with other types, because its view was changed."""
+
+    hint = "Allow it: open_dataset(…, migrate=True), or s4s tables --migrate. The log keeps everything."
+
+
 class ImageError(S4SError):
     """Images could not be retrieved or used."""
 
@@ -257,6 +265,10 @@ class ScopeNarrowed(S4SWarning):
 
 class TableBehind(S4SWarning):
     """A table shows an older version of the resource log than the newest."""
+
+
+class TableChanged(S4SWarning):
+    """A table was derived anew from the log, because its view has more columns or says other things than before."""
 
 
 class ParseIssues(S4SWarning):

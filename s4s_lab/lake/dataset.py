@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from s4s_lab.dicom import DicomCache
-from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning, TableBehind, UsageError
+from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning, TableBehind, TableWouldChange, UsageError
 from s4s_lab.lake import maintenance, opening
+from s4s_lab.lake.catalogue import Views
 from s4s_lab.lake.connections import ConnectionRecord, Connections
 from s4s_lab.lake.forgetting import ForgetReport, Forgetting, missing_in
 from s4s_lab.lake.images import IMAGES, ImageTable, in_order
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def open_dataset(path: str | Path, *, create: bool = True) -> Dataset:
+def open_dataset(path: str | Path, *, create: bool = True, migrate: bool = False) -> Dataset:
     """Open a dataset, making it first where there is none.
 
     On opening, locks are probed, the folder is closed to other users, and the newest commits are checked: one that a
@@ -42,6 +43,9 @@ def open_dataset(path: str | Path, *, create: bool = True) -> Dataset:
         The dataset's folder.
     create : bool
         Whether to make a dataset in a missing or empty folder.
+    migrate : bool
+        Whether tables whose views now lack columns, or have them with other types, are derived anew without them. New
+        columns need no such word.
 
     Returns
     -------
@@ -68,7 +72,10 @@ def open_dataset(path: str | Path, *, create: bool = True) -> Dataset:
     settings = opening.find_or_make(root, create=create)
     for sentence in opening.look_after(root):
         warnings.warn(S4SWarning(sentence), stacklevel=2)
-    return Dataset(root, settings)
+    data = Dataset(root, settings, migrate=migrate)
+    if migrate:
+        data.refresh()
+    return data
 
 
 class Dataset:
@@ -80,16 +87,20 @@ class Dataset:
         Its folder.
     settings : Settings
         What its dataset.json says.
+    migrate : bool
+        Whether tables may lose columns because their views do.
     """
 
-    def __init__(self, root: Path, settings: opening.Settings) -> None:
+    def __init__(self, root: Path, settings: opening.Settings, *, migrate: bool = False) -> None:
         self._root = root
         self.dataset_id = settings.dataset_id
         self._locks = opening.lock_folder(root)
         self._connections = Connections(root, settings.dataset_id, self._locks)
         self.log = ResourceLog(root / "resources", settings.buckets, self._locks)
         self.ledger = Ledger(root / "pulls", self._locks)
-        self._tables = ViewTables(root / "tables", self.log, self._connections, self._locks)
+        self._tables = ViewTables(
+            root / "tables", self.log, self._connections, self._locks, Views(root / "views"), migrate
+        )
 
     def __repr__(self) -> str:
         return f"<Dataset {self.dataset_id[:8]} in {self._root}>"
@@ -246,7 +257,67 @@ class Dataset:
         DatasetBusy
             If another process refreshes for longer than ten minutes.
         """
-        self._tables.refresh(patients)
+        for name, reason in self._tables.refresh(patients).items():
+            _warn(name, reason, stacklevel=3)
+
+    def add_view(self, view: str | Path | Mapping[str, Any], *, replace: bool = False) -> str:
+        """Make a table of your own: a ViewDefinition is kept in the dataset, and its table filled from the log.
+
+        No server is asked. From then on the table is refreshed, listed and exported like the packaged ones; it starts
+        with the same columns (source, participant_id, …) and ends with `parse_issues`.
+
+        Parameters
+        ----------
+        view : str, Path or Mapping
+            A ViewDefinition in JSON, or as a dict. Its `name` becomes the table's, else its file's name does.
+        replace : bool
+            Whether it may take the place of another view of your own with the same name.
+
+        Returns
+        -------
+        str
+            The table's name.
+
+        Raises
+        ------
+        ViewError
+            If it cannot be compiled, or its name cannot be a table's or is taken; the message names the element.
+        DatasetBusy
+            If another process refreshes for longer than ten minutes.
+
+        Warns
+        -----
+        S4SWarning
+            When columns get another name, since every table has some of theirs.
+
+        References
+        ----------
+        SQL on FHIR v2, "ViewDefinition".
+
+        Examples
+        --------
+        >>> view = {"resource": "Patient", "name": "sexes", "select": [{"column": [{"name": "sex", "path": "gender"}]}]}
+        >>> data.add_view(view)  # doctest: +SKIP
+        'sexes'
+        """
+        return self._tables.add(view, replacing=replace)
+
+    def remove_view(self, name: str) -> None:
+        """Take a view of your own out of the dataset, with its table; what was received stays in the log.
+
+        Parameters
+        ----------
+        name : str
+            The table's name.
+
+        Raises
+        ------
+        NotInDataset
+            If it is none of your own.
+        DatasetBusy
+            If another process refreshes for longer than ten minutes.
+        """
+        self._tables.remove(name)
 
     def refresh_images(self) -> None:
         """Bring table `dicom_instance` to what the cache of images holds.
@@ -264,7 +335,7 @@ class Dataset:
         Parameters
         ----------
         name : str
-            A packaged view, or `dicom_instance`.
+            A packaged view, one of your own, or `dicom_instance`.
         as_of : int, str, date or datetime, optional
             The table as it was: a version of the log, the end of a date (UTC), or an instant.
         fallen_out : bool
@@ -297,7 +368,7 @@ class Dataset:
         Parameters
         ----------
         name : str
-            A packaged view, or `dicom_instance`.
+            A packaged view, one of your own, or `dicom_instance`.
         as_of : int, str, date or datetime, optional
             The table as it was: a version of the log, the end of a date (UTC), or an instant.
         fallen_out : bool
@@ -323,7 +394,7 @@ class Dataset:
         Parameters
         ----------
         name : str
-            A packaged view, or `dicom_instance`.
+            A packaged view, one of your own, or `dicom_instance`.
 
         Raises
         ------
@@ -363,7 +434,7 @@ class Dataset:
         Parameters
         ----------
         name : str, optional
-            A packaged view, or `dicom_instance`.
+            A packaged view, one of your own, or `dicom_instance`.
 
         Raises
         ------
@@ -377,6 +448,8 @@ class Dataset:
     def tables(self) -> pa.Table:
         """Return what tables there are: name, rows (without what fell out), version of the log shown, path.
 
+        The rows of a table that was not derived anew, because it would lose columns, are null.
+
         Warns
         -----
         TableBehind
@@ -385,7 +458,10 @@ class Dataset:
         version = self.log.version
         rows = []
         for name in sorted([*self._tables.names, IMAGES]):
-            count, behind = self._reading(name).count()
+            try:
+                count, behind = self._reading(name).count()
+            except TableWouldChange as error:
+                count, behind = None, str(error)
             _warn(name, behind, stacklevel=3)
             rows.append({"name": name, "rows": count, "version": version, "path": str(self.path(name))})
         kinds = {"name": pa.string(), "rows": pa.int64(), "version": pa.int64(), "path": pa.string()}
@@ -397,7 +473,7 @@ class Dataset:
         Parameters
         ----------
         name : str
-            A packaged view, or `dicom_instance`.
+            A packaged view, one of your own, or `dicom_instance`.
 
         Raises
         ------

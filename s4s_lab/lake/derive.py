@@ -5,42 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from types import MappingProxyType
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from s4s_lab.lake import delta
+from s4s_lab.lake.catalogue import catalogue, layout
 from s4s_lab.lake.log import LOG_SCHEMA, Patient, ResourceLog
-from s4s_lab.lake.state import standing
-from s4s_lab.lake.stored import Layout
-from s4s_lab.views import Provenance, Subject, View, load_view, packaged_views, run_views, table_schema
+from s4s_lab.lake.state import KEY, ORDER, standing
+from s4s_lab.views import Provenance, Subject, View, run_views
 
-# For each table; up to seven share one pass over the log.
+__all__ = ["Derivation", "catalogue", "layout", "spooled"]
+# For each table; up to nine share one pass over the log.
 _IN_MEMORY = 8 << 20
-
-
-@cache
-def catalogue() -> Mapping[str, View]:
-    """Return the packaged views by name."""
-    return MappingProxyType({name: load_view(name) for name in packaged_views()})
-
-
-@cache
-def layout(name: str) -> Layout:
-    """Return how a packaged view's table is stored.
-
-    Parameters
-    ----------
-    name : str
-        The view's name.
-    """
-    return Layout(table_schema(catalogue()[name]))
+# What names a row of the log, and decides which version of a resource holds.
+_NAMED_BY = (*KEY, *ORDER)
+_PLACES = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fell_out")])
+_WHOLE = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fhir_version", "raw")])
+# So much JSON at once: memory does not grow with a participant's record.
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class Derivation:
     participant: Callable[[str, str], str | None]
 
     def rows(self, views: Sequence[View], patients: frozenset[Patient] | None = None) -> Iterator[dict[str, pa.Table]]:
-        """Yield stored rows of views over one resource type, by the view's name, bucket by bucket.
+        """Yield stored rows of views over one resource type, by the view's name, bucket by bucket, in several parts.
 
         Parameters
         ----------
@@ -74,7 +62,12 @@ class Derivation:
         resource_type = views[0].resource_type
         for bucket, where in self._chunks(resource_type, patients):
             of_type = f"resource_type = {delta.literal(resource_type)} AND {where}"
-            yield self._of_bucket(views, bucket, standing(delta.read(self.handle, LOG_SCHEMA, where=of_type)))
+            for moment, resources in self._standing(of_type):
+                tables = run_views(views, self._subjects(resources))
+                yield {
+                    view.name: layout(view).place(tables[view.name], buckets=bucket, fell_out_at=moment)
+                    for view in views
+                }
 
     def _chunks(self, resource_type: str, patients: frozenset[Patient] | None) -> Iterator[tuple[int, str]]:
         if patients is None:
@@ -87,23 +80,29 @@ class Derivation:
         for bucket, some in sorted(by_bucket.items()):
             yield bucket, self.log.predicate(some)
 
-    def _of_bucket(self, views: Sequence[View], bucket: int, resources: pa.Table) -> dict[str, pa.Table]:
-        parts: dict[str, list[pa.Table]] = {view.name: [layout(view.name).stored.empty_table()] for view in views}
-        for moment in resources["fell_out_at"].unique().to_pylist():
-            fell = resources["fell_out_at"]
-            group = resources.filter(pc.is_null(fell) if moment is None else pc.equal(fell, moment))
-            for name, rows in run_views(views, self._subjects(group)).items():
-                parts[name].append(layout(name).place(rows, buckets=bucket, fell_out_at=moment))
-        return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+    def _standing(self, where: str) -> Iterator[tuple[datetime | None, pa.RecordBatch]]:
+        """Yield the versions that hold, some at a time, with the moment at which their resources fell out."""
+        places = standing(delta.read(self.handle, _PLACES, where=where))
+        fell_out = places["fell_out_at"].to_pylist()
+        wanted = dict(zip(_names(places), fell_out, strict=True))
+        for rows in delta.stream(self.handle, _WHOLE, where=where):
+            for batch in (rows.slice(start, _AT_ONCE) for start in range(0, rows.num_rows, _AT_ONCE)):
+                # Each once, should two rows of the log have one name.
+                holds = [(wanted.pop(name),) if name in wanted else None for name in _names(batch)]
+                for moment in dict.fromkeys(one[0] for one in holds if one is not None):
+                    chosen = [one is not None and one[0] == moment for one in holds]
+                    yield moment, batch.filter(pa.array(chosen))
 
-    def _subjects(self, resources: pa.Table) -> Iterator[Subject]:
-        columns = ["source", "patient_id", "fhir_version", "raw"]
+    def _subjects(self, resources: pa.RecordBatch) -> Iterator[Subject]:
         participants = cache(self.participant)
-        for batch in resources.select(columns).to_batches(max_chunksize=1000):
-            for row in batch.to_pylist():
-                source, patient_id = row["source"], row["patient_id"]
-                provenance = Provenance(source, participants(source, patient_id), patient_id, row["fhir_version"])
-                yield Subject(row["raw"], provenance)
+        for row in resources.select(["source", "patient_id", "fhir_version", "raw"]).to_pylist():
+            source, patient_id = row["source"], row["patient_id"]
+            provenance = Provenance(source, participants(source, patient_id), patient_id, row["fhir_version"])
+            yield Subject(row["raw"], provenance)
+
+
+def _names(rows: pa.Table | pa.RecordBatch) -> list[tuple[Any, ...]]:
+    return list(zip(*(rows.column(name).to_pylist() for name in _NAMED_BY), strict=True))
 
 
 class Spool:

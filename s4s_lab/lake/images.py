@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from s4s_lab.dicom import DicomCache, instance_schema
 from s4s_lab.errors import NotInDataset
@@ -54,7 +55,11 @@ class ImageTable:
     def reading(self) -> Reading:
         """Return what reads the table as it is now."""
         refresh = partial(self.refresh, timeout_s=0.0)
-        return Reading(self.path, _LAYOUT, is_current=self._is_current, refresh=refresh, derive=self._rows)
+        return Reading(_LAYOUT, is_current=self._is_current, refresh=refresh, stored=self._stored, derive=self._rows)
+
+    def _stored(self) -> DeltaTable | None:
+        handle = delta.open_table(self.path) if delta.exists(self.path) else None
+        return handle if handle is not None and _LAYOUT.fits(handle) else None
 
     def _is_current(self) -> bool:
         if not delta.exists(self.path):

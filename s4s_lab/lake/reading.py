@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from s4s_lab.errors import DatasetError
-from s4s_lab.lake import delta
 from s4s_lab.lake.stored import Layout
 
 
@@ -20,22 +18,22 @@ class Reading:
 
     Parameters
     ----------
-    path : Path
-        The Delta table's folder.
     layout : Layout
         How it is stored.
     is_current : callable
         Says whether the stored table shows the newest.
     refresh : callable
-        Makes it so, or raises a `DatasetError` at once.
+        Makes it so, says why it cannot, or raises a `DatasetError` at once.
+    stored : callable
+        Opens the stored table; None when there is none that can be shown.
     derive : callable
         Makes the rows without storing them.
     """
 
-    path: Path
     layout: Layout
     is_current: Callable[[], bool]
-    refresh: Callable[[], None]
+    refresh: Callable[[], str | None]
+    stored: Callable[[], DeltaTable | None]
     derive: Callable[[], pa.Table]
 
     def rows(self, *, fallen_out: bool) -> tuple[pa.Table, str | None]:
@@ -59,12 +57,11 @@ class Reading:
         return self.layout.count(handle), reason
 
     def _opened(self) -> tuple[DeltaTable | None, str | None]:
-        """Open the stored table, refreshed if that can be done now; None when there is none that can be shown."""
+        """Open the stored table, refreshed if that can be done now."""
         reason = None
         if not self.is_current():
             try:
-                self.refresh()
+                reason = self.refresh()
             except DatasetError as error:
                 reason = str(error)
-        handle = delta.open_table(self.path) if delta.exists(self.path) else None
-        return handle if handle is not None and self.layout.fits(handle) else None, reason
+        return self.stored(), reason

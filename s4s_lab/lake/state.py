@@ -60,9 +60,9 @@ def standing(rows: pa.Table) -> pa.Table:
     Parameters
     ----------
     rows : pa.Table
-        Rows of the log.
+        Rows of the log; `raw` is not needed.
     """
-    received = newest(rows.filter(pc.is_valid(rows["raw"])))
+    received = newest(rows.filter(pc.is_null(rows["fell_out"])))
     last = newest(rows)
     gone = last.filter(pc.is_valid(last["fell_out"]))
     since = dict(zip(_keys(gone), gone["received_at"].to_pylist(), strict=True))

@@ -1,19 +1,28 @@
-"""The tables in tables/: one per packaged view, derived from the log, refreshed for the patients that changed."""
+"""The tables in tables/: one per view, derived from the log, refreshed for the patients that changed."""
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
-from s4s_lab.errors import NotInDataset
+from s4s_lab.errors import TableChanged, TableWouldChange, ViewError
 from s4s_lab.lake import delta, durable
+from s4s_lab.lake.catalogue import Views, layout
 from s4s_lab.lake.connections import Connections
-from s4s_lab.lake.derive import Derivation, catalogue, layout, spooled
+from s4s_lab.lake.derive import Derivation, spooled
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import Patient, ResourceLog
+from s4s_lab.lake.migration import Fit, Standing, marks, stand
+from s4s_lab.lake.planning import Changes, Plan, groups, planned
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION
 from s4s_lab.views import View, data_dictionary
@@ -43,15 +52,6 @@ All of this folder can be deleted: it is derived anew, without any network.
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What one resource type's tables need: some of them everything anew, others some patients."""
-
-    whole: tuple[View, ...]
-    partly: tuple[View, ...]
-    patients: frozenset[Patient]
-
-
-@dataclass(frozen=True)
 class ViewTables:
     """Tables derived from the log.
 
@@ -68,17 +68,23 @@ class ViewTables:
         Where pseudonyms come from.
     locks : Locks
         The dataset's locks.
+    views : Views
+        What they are derived by.
+    migrate : bool
+        Whether a table may lose columns, or have them with other types, because its view does.
     """
 
     folder: Path
     log: ResourceLog
     connections: Connections
     locks: Locks
+    views: Views
+    migrate: bool = False
 
     @property
     def names(self) -> list[str]:
-        """The packaged views, sorted."""
-        return list(catalogue())
+        """The views, sorted."""
+        return list(self.views.all())
 
     def dictionary(self, name: str) -> pa.Table:
         """Return what each column of a table is.
@@ -91,10 +97,9 @@ class ViewTables:
         Raises
         ------
         NotInDataset
-            If no packaged view has that name.
+            If no view has that name.
         """
-        self.path(name)
-        return data_dictionary(catalogue()[name])
+        return data_dictionary(self.views.one(name))
 
     def path(self, name: str) -> Path:
         """Return the folder of a table.
@@ -107,25 +112,20 @@ class ViewTables:
         Raises
         ------
         NotInDataset
-            If no packaged view has that name.
+            If no view has that name.
         """
-        if name not in catalogue():
-            raise NotInDataset(f"There is no table {name!r}.", hint=f"Tables: {', '.join(catalogue())}.")
-        return self.folder / name
+        return self.folder / self.views.one(name).name
 
     def shown(self, name: str) -> int | None:
-        """Return the version of the log that a table shows, None when it has to be derived anew.
+        """Return the version of the log that a table shows by its present view, None when it shows none.
 
         Parameters
         ----------
         name : str
             Which table.
         """
-        path = self.path(name)
-        if self._to_be_rebuilt or not delta.exists(path):
-            return None
-        handle = delta.open_table(path)
-        return handle.transaction_version(SHOWN) if layout(name).fits(handle) else None
+        standing = self._standing(self.views.one(name))
+        return standing.shown if standing.fit is Fit.SAME else None
 
     def reading(self, name: str) -> Reading:
         """Return what reads a table as it is now.
@@ -138,18 +138,22 @@ class ViewTables:
         Raises
         ------
         NotInDataset
-            If no packaged view has that name.
+            If no view has that name.
+        TableWouldChange
+            If the stored table has columns that its view lacks, and that was not allowed.
         """
+        view = self.views.one(name)
+        self._refuse(view, self._standing(view))
         return Reading(
-            self.path(name),
-            layout(name),
-            is_current=lambda: self.shown(name) == self.log.version,
-            refresh=lambda: self.refresh(timeout_s=0.0),
-            derive=lambda: self._derived(name, self.log.version),
+            layout(view),
+            is_current=lambda: self._is_current(view, self.log.version),
+            refresh=partial(self._refresh_for, view),
+            stored=partial(self._stored, view),
+            derive=lambda: self._derived(view, self.log.version),
         )
 
     def as_of(self, name: str, version: int, *, fallen_out: bool) -> pa.Table:
-        """Derive a table from the log as it was at a version, and store nothing.
+        """Derive a table from the log as it was at a version, by its present view, and store nothing.
 
         Parameters
         ----------
@@ -164,13 +168,66 @@ class ViewTables:
         ------
         NotInDataset
             If there is no such table or version.
+        TableWouldChange
+            If the stored table has columns that its view lacks, and that was not allowed.
         """
-        self.path(name)
-        return layout(name).show(self._derived(name, version), fallen_out=fallen_out)
+        view = self.views.one(name)
+        self._refuse(view, self._standing(view))
+        return layout(view).show(self._derived(view, version), fallen_out=fallen_out)
 
-    def _derived(self, name: str, version: int) -> pa.Table:
-        parts = [part[name] for part in self._derivation(version).rows([catalogue()[name]])]
-        return pa.concat_tables([layout(name).stored.empty_table(), *parts])
+    def add(self, view: str | Path | Mapping[str, Any], *, replacing: bool) -> str:
+        """Make a user's view one of the dataset's and fill its table from the log.
+
+        Parameters
+        ----------
+        view : str, Path or Mapping
+            A ViewDefinition file, or the ViewDefinition.
+        replacing : bool
+            Whether it may take the place of another of the user's own.
+
+        Returns
+        -------
+        str
+            The table's name.
+
+        Raises
+        ------
+        ViewError
+            If it cannot be compiled or run over what the log holds, or its name cannot be a table's, or is taken.
+        DatasetBusy
+            If another process refreshes for longer than ten minutes.
+        """
+        with self._alone(REFRESH_WAIT_S):
+            name, content = self.views.checked(view, replacing=replacing)
+            made = self.views.compiled(name, content)
+            target = self.log.version
+            # A table of an earlier view of that name, or one that a killed process left, is not this one's.
+            with spooled({name: layout(made).stored}, self.folder) as spool:
+                for rows in self._derivation(target).rows([made]):
+                    spool.add(rows)
+                self._discard(name)
+                self.views.keep(name, content)
+                delta.make_durable([self._store(made, spool.reader(name), None, target, Standing(Fit.NONE))])
+        return name
+
+    def remove(self, name: str) -> None:
+        """Take one of the user's own views away, with its table; the log keeps everything.
+
+        Parameters
+        ----------
+        name : str
+            Which one.
+
+        Raises
+        ------
+        NotInDataset
+            If it is none of the user's own.
+        DatasetBusy
+            If another process refreshes for longer than ten minutes.
+        """
+        with self._alone(REFRESH_WAIT_S):
+            self.views.drop(name)
+            self._discard(name)
 
     def refresh(
         self,
@@ -178,7 +235,7 @@ class ViewTables:
         *,
         renamed: Collection[Patient] = (),
         timeout_s: float = REFRESH_WAIT_S,
-    ) -> None:
+    ) -> dict[str, str]:
         """Bring all tables to the log's newest version, by the work that the patients who changed are worth.
 
         Parameters
@@ -191,74 +248,131 @@ class ViewTables:
         timeout_s : float
             How long to wait for another process that refreshes [s].
 
+        Returns
+        -------
+        dict of str to str
+            By name, why a table does not show the newest all the same.
+
         Raises
         ------
         DatasetBusy
             If another process refreshes for longer, or maintenance goes on.
+
+        Warns
+        -----
+        TableChanged
+            When a table is derived anew because its view says other things.
         """
-        names = self.names
-        if not renamed and self._are_current(names, self.log.version):
-            return
-        busy = "Another process is refreshing the tables."
-        with self.locks.writing(), self.locks.alone("tables", timeout_s=timeout_s, busy=busy):
-            prepare(self.folder)
+        views = self.views.all()
+        if not renamed and all(self._is_current(view, self.log.version) for view in views.values()):
+            return {}
+        with self._alone(timeout_s):
             target = self.log.version
-            shown = {name: self.shown(name) for name in names}
-            changed = self._changed(shown, target)
-            if patients is not None and not renamed and _leaves_out(patients, changed, shown):
-                return
-            plans = [_planned(views, shown, target, changed, frozenset(renamed)) for views in _by_resource_type()]
-            delta.make_durable([commit for plan in plans for commit in self._update(plan, target)])
+            standings = {view: self._standing(view) for view in views.values()}
+            refused = {
+                view.name: _refusal(view, standing) for view, standing in standings.items() if self._refuses(standing)
+            }
+            due = {view: standing for view, standing in standings.items() if self._is_ours(standing)}
+            changes = Changes(self.log, target)
+            if patients is not None and not renamed and changes.leave_out(patients, due):
+                return refused
+            plans = [planned(group, due, changes, frozenset(renamed)) for group in groups(due)]
+            delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, refused)])
             (self.folder / _REBUILD).unlink(missing_ok=True)
+        for view in (view for plan in plans for view in plan.whole if view.name not in refused):
+            if due[view].change:
+                said = f"Table {view.name} was derived anew, since its view has changed ({due[view].change})."
+                warnings.warn(TableChanged(said), stacklevel=3)
+        return refused
 
-    @property
-    def _to_be_rebuilt(self) -> bool:
-        return (self.folder / _REBUILD).exists()
+    def _refresh_for(self, view: View) -> str | None:
+        return self.refresh(timeout_s=0.0).get(view.name)
 
-    def _are_current(self, names: Sequence[str], target: int) -> bool:
-        return all(self.shown(name) == target for name in names)
+    def _alone(self, timeout_s: float) -> AbstractContextManager[None]:
+        return _alone(self.locks, self.folder, timeout_s)
+
+    def _standing(self, view: View) -> Standing:
+        standing = stand(self.folder / view.name, view, SHOWN)
+        return replace(standing, shown=None) if (self.folder / _REBUILD).exists() else standing
+
+    def _refuses(self, standing: Standing) -> bool:
+        return standing.fit is Fit.BREAKS and not self.migrate
+
+    def _refuse(self, view: View, standing: Standing) -> None:
+        if self._refuses(standing):
+            raise TableWouldChange(_refusal(view, standing))
+
+    def _is_ours(self, standing: Standing) -> bool:
+        """Say whether this process may write the table: not when a later catalogue has taken it over."""
+        return self.migrate or standing.fit not in (Fit.OLDER, Fit.BREAKS)
+
+    def _is_current(self, view: View, target: int) -> bool:
+        standing = self._standing(view)
+        fits = standing.fit is Fit.SAME or (standing.fit is Fit.OLDER and standing.readable and not self.migrate)
+        return fits and standing.shown == target
+
+    def _stored(self, view: View) -> DeltaTable | None:
+        """Open the stored table when its rows can be shown: this view's, or a later one's that are up to date."""
+        standing = self._standing(view)
+        if standing.fit is Fit.SAME or self._is_current(view, self.log.version):
+            return delta.open_table(self.folder / view.name)
+        return None
 
     def _derivation(self, version: int) -> Derivation:
         return Derivation(self.log, self.log.at(version), self.connections.participant)
 
-    def _changed(self, shown: Mapping[str, int | None], target: int) -> dict[str, set[Patient]] | None:
-        """Return who changed since the oldest version that a table shows, None when everybody may have."""
-        known = [version for version in shown.values() if version is not None]
-        oldest, newest = min(known, default=0), max(known, default=0)
-        if newest > target:
-            return None
-        try:
-            # What tables show must not be lost from the log by a power cut.
-            self.log.make_durable(oldest, target)
-            return self.log.changed(oldest, target) if known else None
-        except FileNotFoundError:
-            return None
+    def _derived(self, view: View, version: int) -> pa.Table:
+        parts = [part[view.name] for part in self._derivation(version).rows([view])]
+        return pa.concat_tables([layout(view).stored.empty_table(), *parts])
 
-    def _update(self, plan: _Plan, target: int) -> Iterator[delta.Commit]:
-        yield from self._derive_into(plan.whole, target, None)
-        if plan.patients:
-            yield from self._derive_into(plan.partly, target, plan.patients)
-        else:
-            for view in plan.partly:
-                yield delta.note(self.path(view.name), transactions={SHOWN: target})
+    def _update(
+        self, plan: Plan, standings: Mapping[View, Standing], target: int, failed: dict[str, str]
+    ) -> Iterator[delta.Commit]:
+        parts = [(plan.whole, None), (plan.partly, plan.patients)]
+        for views, patients in parts:
+            if patients is not None and not patients:
+                for view in views:
+                    yield delta.note(self.folder / view.name, transactions={SHOWN: target})
+                continue
+            try:
+                yield from self._derive_into(views, standings, target, patients)
+            except ViewError as error:
+                # Only a user's own view can meet a resource that it cannot be run over; it is alone in its plan.
+                failed.update({view.name: str(error) for view in views})
 
     def _derive_into(
-        self, views: Sequence[View], target: int, patients: frozenset[Patient] | None
+        self,
+        views: Sequence[View],
+        standings: Mapping[View, Standing],
+        target: int,
+        patients: frozenset[Patient] | None,
     ) -> Iterator[delta.Commit]:
         if not views:
             return
         where = None if patients is None else self.log.predicate(patients)
-        with spooled({view.name: layout(view.name).stored for view in views}, self.folder) as spool:
+        with spooled({view.name: layout(view).stored for view in views}, self.folder) as spool:
             for rows in self._derivation(target).rows(views, patients):
                 spool.add(rows)
             for view in views:
-                yield self._store(view.name, spool.reader(view.name), where, target)
+                yield self._store(view, spool.reader(view.name), where, target, standings[view])
 
-    def _store(self, name: str, rows: pa.RecordBatchReader, where: str | None, target: int) -> delta.Commit:
-        path, marks = self.path(name), {SHOWN: target}
-        if delta.exists(path):
-            return delta.replace(path, rows, where=where, transactions=marks)
-        return delta.fill(path, rows, partition_by=PARTITION, transactions=marks)
+    def _store(
+        self, view: View, rows: pa.RecordBatchReader, where: str | None, target: int, standing: Standing
+    ) -> delta.Commit:
+        path, numbers = self.folder / view.name, {SHOWN: target, **marks(view, standing)}
+        if not delta.exists(path):
+            return delta.fill(path, rows, partition_by=PARTITION, transactions=numbers)
+        return delta.replace(path, rows, where=where, transactions=numbers)
+
+    def _discard(self, name: str) -> None:
+        path = self.folder / name
+        if path.is_dir():
+            # Moved first: a table is there or it is not.
+            aside = self.folder / f".part-{name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            durable.sync(self.folder)
+            shutil.rmtree(aside)
 
 
 def prepare(folder: Path) -> None:
@@ -285,29 +399,14 @@ def invalidate(folder: Path) -> None:
     durable.write_durably(folder / _REBUILD, b"")
 
 
-def _by_resource_type() -> list[list[View]]:
-    grouped: dict[str, list[View]] = {}
-    for view in catalogue().values():
-        grouped.setdefault(view.resource_type, []).append(view)
-    return list(grouped.values())
+@contextmanager
+def _alone(locks: Locks, folder: Path, timeout_s: float) -> Iterator[None]:
+    """Let nobody else write tables meanwhile."""
+    busy = "Another process is refreshing the tables."
+    with locks.writing(), locks.alone("tables", timeout_s=timeout_s, busy=busy):
+        prepare(folder)
+        yield
 
 
-def _leaves_out(
-    patients: Collection[Patient], changed: dict[str, set[Patient]] | None, shown: Mapping[str, int | None]
-) -> bool:
-    if changed is None or None in shown.values():
-        return False
-    return not any(set(patients) & who for who in changed.values())
-
-
-def _planned(
-    views: Sequence[View],
-    shown: Mapping[str, int | None],
-    target: int,
-    changed: dict[str, set[Patient]] | None,
-    renamed: frozenset[Patient],
-) -> _Plan:
-    behind = [view for view in views if renamed or shown[view.name] != target]
-    anew = [view for view in behind if changed is None or shown[view.name] is None]
-    patients = renamed | frozenset((changed or {}).get(views[0].resource_type, set()))
-    return _Plan(tuple(anew), tuple(view for view in behind if view not in anew), patients)
+def _refusal(view: View, standing: Standing) -> str:
+    return f"Table {view.name} is left as it was, since its view has changed ({standing.change})."

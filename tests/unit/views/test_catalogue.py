@@ -49,18 +49,20 @@ COLUMNS = {
     brnd_gnrc_cd ctstrphc_cvrg_cd daw_prod_slctn_cd drug_cvrg_stus_cd dspnsng_stus_cd nstd_frmt_cd
     prcng_excptn_cd ptnt_rsdnc_cd rx_orgn_cd submsn_clr_cd adjstmt_dltn_cd phrmcy_srvc_type_cd clm_drg_cd
     carr_clm_cntl_num carr_num clm_clncl_tril_num fi_doc_clm_cntl_num fi_orig_clm_cntl_num fi_num
-    plan_cntrct_rec_id plan_pbp_rec_num fi_clm_proc_dt nch_wkly_proc_dt nch_bene_mdcr_bnfts_exhtd_dt_i
-    nch_qlfyd_stay_from_dt nch_qlfyd_stay_thru_dt nch_vrfd_ncvrd_stay_from_dt nch_vrfd_ncvrd_stay_thru_dt
-    admission_start admission_end days_suply_num fill_num carr_clm_cash_ddctbl_apld_amt
-    nch_carr_clm_alowd_amt nch_carr_clm_sbmtd_chrg_amt nch_clm_bene_pmt_amt nch_clm_prvdr_pmt_amt prpayamt
-    clm_op_bene_pmt_amt clm_op_prvdr_pmt_amt clm_pass_thru_per_diem_amt clm_pps_cptl_dsprprtnt_shr_amt
-    clm_pps_cptl_excptn_amt clm_pps_cptl_fsp_amt clm_pps_cptl_ime_amt clm_pps_cptl_outlier_amt
-    clm_pps_old_cptl_hld_hrmls_amt clm_tot_pps_cptl_amt clm_uncompd_care_pmt_amt dsh_op_clm_val_amt
-    ime_op_clm_val_amt nch_bene_blood_ddctbl_lblty_am nch_bene_ip_ddctbl_amt nch_bene_pta_coinsrnc_lblty_amt
-    nch_bene_ptb_coinsrnc_amt nch_bene_ptb_ddctbl_amt nch_drg_outlier_aprvd_pmt_amt nch_ip_ncvrd_chrg_amt
-    nch_ip_tot_ddctn_amt nch_profnl_cmpnt_chrg_amt bene_lrd_used_cnt bene_tot_coinsrnc_days_cnt
-    clm_non_utlztn_days_cnt clm_utlztn_day_cnt clm_pps_cptl_drg_wt_num clm_hha_tot_visit_cnt
-    bene_hospc_prd_cnt nch_blood_pnts_frnshd_qty currency
+    plan_cntrct_rec_id plan_pbp_rec_num fi_clm_proc_dt fi_clm_proc_dt_text nch_wkly_proc_dt
+    nch_wkly_proc_dt_text nch_bene_mdcr_bnfts_exhtd_dt_i nch_bene_mdcr_bnfts_exhtd_dt_i_text
+    nch_qlfyd_stay_from_dt nch_qlfyd_stay_from_dt_text nch_qlfyd_stay_thru_dt nch_qlfyd_stay_thru_dt_text
+    nch_vrfd_ncvrd_stay_from_dt nch_vrfd_ncvrd_stay_from_dt_text nch_vrfd_ncvrd_stay_thru_dt
+    nch_vrfd_ncvrd_stay_thru_dt_text admission_start admission_start_text admission_end admission_end_text
+    days_suply_num fill_num carr_clm_cash_ddctbl_apld_amt nch_carr_clm_alowd_amt nch_carr_clm_sbmtd_chrg_amt
+    nch_clm_bene_pmt_amt nch_clm_prvdr_pmt_amt prpayamt clm_op_bene_pmt_amt clm_op_prvdr_pmt_amt
+    clm_pass_thru_per_diem_amt clm_pps_cptl_dsprprtnt_shr_amt clm_pps_cptl_excptn_amt clm_pps_cptl_fsp_amt
+    clm_pps_cptl_ime_amt clm_pps_cptl_outlier_amt clm_pps_old_cptl_hld_hrmls_amt clm_tot_pps_cptl_amt
+    clm_uncompd_care_pmt_amt dsh_op_clm_val_amt ime_op_clm_val_amt nch_bene_blood_ddctbl_lblty_am
+    nch_bene_ip_ddctbl_amt nch_bene_pta_coinsrnc_lblty_amt nch_bene_ptb_coinsrnc_amt nch_bene_ptb_ddctbl_amt
+    nch_drg_outlier_aprvd_pmt_amt nch_ip_ncvrd_chrg_amt nch_ip_tot_ddctn_amt nch_profnl_cmpnt_chrg_amt
+    bene_lrd_used_cnt bene_tot_coinsrnc_days_cnt clm_non_utlztn_days_cnt clm_utlztn_day_cnt
+    clm_pps_cptl_drg_wt_num clm_hha_tot_visit_cnt bene_hospc_prd_cnt nch_blood_pnts_frnshd_qty currency
     """,
     "eob_item_medicare": """
     sequence betos_cd carr_line_mtus_cd line_bene_prmry_pyr_cd line_service_deductible line_prcsg_ind_cd

@@ -99,7 +99,7 @@ def test_resources_without_rows_take_no_memory() -> None:
     for _ in range(5):
         builder.take({"resourceType": "ImagingStudy"}, Scope("s", {}), "stu3", (None,) * 7)
     assert builder.heads == []
-    assert builder.table().num_rows == 0
+    assert builder.drained() == []
 
 
 def test_an_own_view_keeps_objects_as_json_where_no_type_is_declared(tabulated: Tabulated) -> None:

@@ -81,7 +81,7 @@ CMS: dict[str, dict[str, Kind]] = {
     "eob_procedure": kinds(coded="procedure_system"),
     "eob_medicare": kinds(
         one="carr_clm_entry_cd prpayamt carin_sub_type claim_query_cd clm_pps_ind_cd fi_orig_clm_cntl_num "
-        "fi_clm_proc_dt fi_clm_actn_cd bene_lrd_used_cnt clm_pps_cptl_drg_wt_num",
+        "fi_clm_proc_dt fi_clm_proc_dt_text fi_clm_actn_cd bene_lrd_used_cnt clm_pps_cptl_drg_wt_num",
     ),
     "eob_item_medicare": kinds(one="rev_cntr_ndc_qty rev_cntr_unit_cnt ndc rev_cntr_ide_ndc_upc_num"),
 }  # fmt: skip
@@ -115,7 +115,7 @@ def pairs(fhir: Path, group: str, table: str) -> list[tuple[Row, Row]]:
 
 def is_no_more_than(kind: Kind | None, old: Any, new: Any) -> bool:
     """Say whether two cells differ by no more than their kind allows."""
-    nothing = (None, [])
+    nothing: tuple[Any, ...] = (None, [])
     if kind == "coded":
         return True
     if kind == "one":
