@@ -35,7 +35,8 @@ def study(number: int, updated: datetime, **changes: Any) -> Resource:
 class FhirServer:
     """What the server holds and how it errs; `requests` is what it was asked.
 
-    `failing` has statuses by path, `waiting` what `Retry-After` says by type, `include` further entries of every page.
+    `hidden` are ids that no search shows, `failing` has statuses by path, `waiting` what `Retry-After` says by type,
+    `include` are further entries of every page.
     """
 
     resources: dict[str, Resource] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class FhirServer:
     retry_after: str = "1"
     broken_page: int | None = None
     total: int | None = None
+    hidden: set[str] = field(default_factory=set)
     failing: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     include: list[Resource] = field(default_factory=list)
@@ -89,7 +91,8 @@ class FhirServer:
         updated = query.get("_lastUpdated")
         if (updated and self.filter == "broken") or (updated and self.filter == "date" and "T" in updated):
             return 400, {}, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]}
-        found = [r for r in self.resources.values() if r["resourceType"] == kind and self._matches(r, updated)]
+        shown = [r for key, r in self.resources.items() if r["resourceType"] == kind and key not in self.hidden]
+        found = [r for r in shown if self._matches(r, updated)]
         start = int(query.get("page", "0"))
         if self.broken_page is not None and start == self.broken_page * PAGE:
             return 500, {}, None
