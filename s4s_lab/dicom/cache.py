@@ -87,6 +87,26 @@ class DicomCache:
                 found.setdefault(path.parent.name, set()).add(instance_uid)
         return {series_uid: frozenset(uids) for series_uid, uids in found.items()}
 
+    def series(self, archive: str, study_uid: str) -> dict[str, tuple[int, int]]:
+        """Return what the index knows of a study's series: files and their size [bytes], by Series Instance UID.
+
+        Parameters
+        ----------
+        archive, study_uid : str
+            The study's key.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        for file in self.index.files(archive, study_uid).values():
+            series_uid = Path(file.path).parent.name
+            count, size = found.get(series_uid, (0, 0))
+            found[series_uid] = (count + 1, size + file.bytes)
+        return found
+
     def instances(self, study_uid: str | None = None) -> pa.Table:
         """Return table `dicom_instance`: one row a file, its header's facts and where it is.
 

@@ -91,6 +91,8 @@ class Retrieval:
         How long it took [s].
     issues : tuple of str
         What was odd, one sentence each.
+    archive : str
+        What `archive_key` gives: where in the cache the study is.
     """
 
     study_uid: str
@@ -101,6 +103,7 @@ class Retrieval:
     bytes: int
     seconds: float
     issues: tuple[str, ...]
+    archive: str
 
 
 _Judged = tuple[Literal["complete", "partial"], tuple[str, ...], int]
@@ -238,7 +241,9 @@ def _retrieval(
     issues: tuple[str, ...],
 ) -> Retrieval:
     seconds = time.monotonic() - began
-    return Retrieval(cached.study_uid, state, cached.instances, new, request.expected, cached.bytes, seconds, issues)
+    return Retrieval(
+        cached.study_uid, state, cached.instances, new, request.expected, cached.bytes, seconds, issues, cached.archive
+    )
 
 
 @contextmanager

@@ -32,9 +32,10 @@ from s4s_lab.errors import (
 from s4s_lab.fhir import endpoint_references, image_addresses, study_uid_of
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient, Patience, Wait
+from s4s_lab.sync.declared import declared_instances, declared_series
 from s4s_lab.sync.endpoints import EndpointLookup
 from s4s_lab.sync.progress import Progress, progress
-from s4s_lab.sync.reports import FetchReport, StudyFetch
+from s4s_lab.sync.reports import FetchReport, SeriesFetch, StudyFetch
 from s4s_lab.sync.waits import Waits
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.uids import bare_uid
@@ -205,7 +206,8 @@ def _wait_for(job: _Fetch, turn: _Turn, others: list[_Turn]) -> bool:
 def _try(job: _Fetch, study_uid: str, turn: _Turn) -> StudyFetch | _Turn:
     """Ask once for one study: a result, or its next turn."""
     try:
-        return _retrieved(_retrieve(job, study_uid, turn.study), turn.study)
+        retrieval = _retrieve(job, study_uid, turn.study)
+        return _retrieved(retrieval, turn.study, _by_series(job, retrieval, turn.study))
     except Waiting as wait:
         return replace(turn, not_before=wait.not_before)
     except (TruncatedAnswer, NotReachable) as error:
@@ -229,15 +231,18 @@ def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieva
         request = StudyRequest(
             wado_base=address.wado_base,
             study_uid=address.study_uid,
-            expected=_declared(study),
+            expected=declared_instances(study),
             source=job.link.fhir_url,
             patient_id=job.link.patient_id,
             participant_id=job.link.participant_id,
+            series=declared_series(study),
         )
         cached = job.data.images.study(archive_key(address.wado_base, job.link.patient_id), address.study_uid)
         # The record may have grown since: then what was complete is so no longer.
-        if cached.state == "complete" and cached.instances >= (_declared(study) or 0):
-            return Retrieval(study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, ())
+        if cached.state == "complete" and cached.instances >= (declared_instances(study) or 0):
+            return Retrieval(
+                study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, (), cached.archive
+            )
         try:
             return retrieve_study(job.client, job.data.images, request)
         except (AccessRefused, NotRetrievable, ServerError) as error:
@@ -245,16 +250,26 @@ def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieva
     raise failures[0]
 
 
-def _declared(study: Mapping[str, Any]) -> int | None:
-    number = study.get("numberOfInstances")
-    return number if isinstance(number, int) and number >= 0 else None
+def _by_series(job: _Fetch, retrieval: Retrieval, study: Mapping[str, Any]) -> tuple[SeriesFetch, ...]:
+    """Compare what is in the cache, series by series, with what the record declares."""
+    here = job.data.images.series(retrieval.archive, retrieval.study_uid)
+    declared = {series.series_uid: series.count for series in declared_series(study)}
+    return tuple(
+        SeriesFetch(uid, *here.get(uid, (0, 0)), expected=declared.get(uid))
+        for uid in dict.fromkeys([*declared, *here])
+    )
 
 
-def _retrieved(retrieval: Retrieval, study: Mapping[str, Any]) -> StudyFetch:
+def _retrieved(retrieval: Retrieval, study: Mapping[str, Any], series: tuple[SeriesFetch, ...]) -> StudyFetch:
     issues = list(retrieval.issues)
-    declared = _declared(study)
+    declared = declared_instances(study)
     if retrieval.state == "partial" and not issues and declared is not None:
         issues.append(f"the record declares {declared} instances and the archive gave {retrieval.instances}")
+    issues += [
+        f"series {one.series_uid}: {one.expected} instances are declared, {one.instances} are here"
+        for one in series
+        if one.state != "complete"
+    ]
     return StudyFetch(
         study_uid=retrieval.study_uid,
         state=retrieval.state,
@@ -264,4 +279,5 @@ def _retrieved(retrieval: Retrieval, study: Mapping[str, Any]) -> StudyFetch:
         bytes=retrieval.bytes,
         seconds=retrieval.seconds,
         error="; ".join(issues) or None,
+        series=series,
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 import pyarrow as pa
 
+from s4s_lab.net import Trace
 from s4s_lab.values.instants import format_instant
 
 Mode = Literal["first", "update", "broad"]
@@ -116,6 +117,8 @@ class PullReport:
         In the order of the pull.
     seconds : float
         How long the whole took [s].
+    trace : Trace or None
+        The HTTP exchanges, where the pull was asked to record them.
     """
 
     fhir_url: str
@@ -123,6 +126,7 @@ class PullReport:
     run_id: str
     types: tuple[TypePull, ...]
     seconds: float = field(default=0.0, compare=False)
+    trace: Trace | None = field(default=None, compare=False)
 
     @property
     def outcome(self) -> Literal["done", "waiting", "failed"]:
@@ -174,6 +178,35 @@ class PullReport:
 
 
 @dataclass(frozen=True)
+class SeriesFetch:
+    """What is in the cache of one series after a fetch.
+
+    Parameters
+    ----------
+    series_uid : str
+        Series Instance UID.
+    instances : int
+        Files of it.
+    bytes : int
+        Their size [bytes].
+    expected : int or None
+        How many the record declares.
+    """
+
+    series_uid: str
+    instances: int
+    bytes: int
+    expected: int | None = None
+
+    @property
+    def state(self) -> Literal["complete", "partial", "missing"]:
+        """Whether as many files are here as the record declares; without its word, whether there are any."""
+        if not self.instances:
+            return "missing"
+        return "complete" if self.expected in (None, self.instances) else "partial"
+
+
+@dataclass(frozen=True)
 class StudyFetch:
     """What became of one study in one fetch.
 
@@ -194,6 +227,8 @@ class StudyFetch:
         Time of the retrieval, and time spent waiting for the archive [s].
     error : str or None
         What went wrong, and what to do.
+    series : tuple of SeriesFetch
+        Series by series; empty when nothing came.
     """
 
     study_uid: str
@@ -205,6 +240,7 @@ class StudyFetch:
     seconds: float = field(default=0.0, compare=False)
     waited_s: float = field(default=0.0, compare=False)
     error: str | None = None
+    series: tuple[SeriesFetch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine-readable form that `s4s fetch --json` promises for one study."""
@@ -238,6 +274,16 @@ class FetchReport:
         index = pd.Index([study.study_uid for study in self.studies], name="study_uid", dtype="string[pyarrow]")
         frame = pd.DataFrame(columns, index=index)
         return frame.astype({"expected": "int64[pyarrow]", "error": "string[pyarrow]"})
+
+    def series(self) -> pd.DataFrame:
+        """Return one row a series: state, instances, expected, bytes; the index is study_uid and series_uid."""
+        names = ["state", "instances", "expected", "bytes"]
+        pairs = [(study.study_uid, series) for study in self.studies for series in study.series]
+        columns = {name: [getattr(series, name) for _, series in pairs] for name in names}
+        index = pd.MultiIndex.from_arrays(
+            [[uid for uid, _ in pairs], [series.series_uid for _, series in pairs]], names=["study_uid", "series_uid"]
+        )
+        return pd.DataFrame(columns, index=index).astype({"expected": "int64[pyarrow]"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine-readable form that `s4s fetch --json` promises."""
