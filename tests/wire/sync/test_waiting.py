@@ -1,0 +1,110 @@
+"""Servers that ask for time: what goes on meanwhile, what is left alone, what the next run does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from s4s_lab import Dataset, PullReport, pull
+from s4s_lab.connection import Connection
+from s4s_lab.errors import NotEverything
+from s4s_lab.sync.pulling import origin_waits
+from s4s_lab.sync.reports import TypePull
+from tests.wire.sync.server import FhirServer, study
+from tests.wire.sync.test_pull import LONG_AGO, now, only
+
+THREE = ("ImagingStudy", "ExplanationOfBenefit", "Patient")
+
+
+def outcomes(report: PullReport) -> list[str]:
+    return [item.outcome for item in report.types]
+
+
+def waited_for(link: Connection, data: Dataset, **more: object) -> PullReport:
+    with pytest.warns(NotEverything):
+        return pull(link, data, types=THREE, max_wait_s=5, **more)  # type: ignore[arg-type]  # keywords of pull
+
+
+def test_a_type_that_is_put_off_stops_no_other(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.waiting = {"ImagingStudy": "3600"}
+    report = waited_for(link, data)
+    assert outcomes(report) == ["waiting", "done", "done"]
+    assert (report.outcome, len(server.requests)) == ("waiting", 3)
+    moment = report.types[0].not_before
+    assert moment is not None
+    assert timedelta(minutes=59) < moment - now() < timedelta(minutes=61)
+
+
+def test_a_server_that_puts_off_two_types_in_a_row_is_left_alone(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.waiting = {"ImagingStudy": "3600", "ExplanationOfBenefit": "7200", "Patient": "1"}
+    report = waited_for(link, data)
+    assert outcomes(report) == ["waiting"] * 3
+    assert len(server.requests) == 2
+    assert report.types[2].not_before == report.types[1].not_before
+    assert report.types[2].requests == 0
+    assert any("not asked for" in text for text in report.types[2].warnings)
+
+
+def test_the_next_run_asks_nothing_before_its_time_and_whatever_is_not_put_off(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.waiting = {"ImagingStudy": "3600"}
+    waited_for(link, data)
+    server.waiting.clear()
+    server.requests.clear()
+    assert outcomes(waited_for(link, data)) == ["waiting", "done", "done"]
+    assert not server.asked("ImagingStudy")
+    assert server.asked("ExplanationOfBenefit")
+
+
+def test_types_that_were_put_off_unasked_stay_so_in_the_next_run(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.waiting = {"ImagingStudy": "3600", "ExplanationOfBenefit": "3600"}
+    waited_for(link, data)
+    server.waiting.clear()
+    server.requests.clear()
+    assert outcomes(waited_for(link, data)) == ["waiting"] * 3
+    assert server.requests == []
+
+
+def test_a_wait_that_fits_is_sat_out_to_its_end_and_then_resumed(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    server.waiting = {"ImagingStudy": "2"}
+    with pytest.warns(NotEverything):
+        first = only(pull(link, data, types=("ImagingStudy",), max_wait_s=0.5))
+    server.waiting.clear()
+    result = only(pull(link, data, types=("ImagingStudy",), max_wait_s=5))
+    assert first.not_before is not None
+    assert (result.outcome, result.new) == ("done", 1)
+    assert result.last_check is not None
+    assert now() >= first.not_before
+    assert 0 < result.waited_s <= 2.5
+
+
+def test_a_type_that_waits_keeps_what_is_known_of_it(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=("ImagingStudy",))
+    known = only(pull(link, data, types=("ImagingStudy",)))
+    server.waiting = {"ImagingStudy": "3600"}
+    with pytest.warns(NotEverything):
+        waiting = only(pull(link, data, types=("ImagingStudy",), max_wait_s=1))
+    assert (waiting.filter, waiting.next_broad, waiting.mode) == ("honoured", known.next_broad, "update")
+
+
+def test_it_takes_two_answers_in_a_row_to_take_the_server_for_busy() -> None:
+    soon, late = now(), now() + timedelta(hours=1)
+    waits = [TypePull("A", "first", "waiting", query="A", not_before=moment) for moment in (late, soon)]
+    done = TypePull("B", "first", "done", query="B")
+    unasked = TypePull("C", "first", "waiting", not_before=late)
+    skipped = TypePull("D", "first", "skipped")
+    assert origin_waits(waits) == late
+    assert origin_waits([waits[0], skipped, waits[1]]) == late
+    assert origin_waits([waits[0], done, waits[1]]) is None
+    assert origin_waits([waits[0], unasked]) is None
+    assert origin_waits([]) is None
