@@ -48,6 +48,7 @@ class Record:
     filter: Filter = "honoured"
     total: int | Literal["exact", "absent"] = "exact"
     says_date: bool = True
+    page: int = PAGE
     history: dict[tuple[str, str], list[Version]] = field(default_factory=dict)
     between: list[Callable[[], None]] = field(default_factory=list)
 
@@ -107,8 +108,11 @@ class Record:
     def _read(self, kind: str, key: str) -> Reply:
         version = self.present(self.now - self.lag).get((kind, key))
         if version is None:
-            return self._refusal(410 if (kind, key) in self.history else 404)
+            return self._refusal(410 if self._was_there(kind, key) else 404)
         return self._reply(200, shown(version))
+
+    def _was_there(self, kind: str, key: str) -> bool:
+        return any(version.visible <= self.now - self.lag for version in self.history.get((kind, key), []))
 
     def _search(self, base: str, kind: str, query: dict[str, str]) -> Reply:
         asked = query.get("_lastUpdated", "")
@@ -116,7 +120,7 @@ class Record:
             return self._refusal(400)
         versions = self.present(self.now - self.lag)
         found = [shown(v) for (k, _), v in sorted(versions.items()) if k == kind and self._matches(v, asked)]
-        start, size = int(query.get("page", "0")), min(PAGE, int(query.get("_count", PAGE)))
+        start, size = int(query.get("page", "0")), min(self.page, int(query.get("_count", self.page)))
         echo = "" if not asked or self.filter == "ignored" else f"&_lastUpdated={asked}"
         links = [{"relation": "self", "url": f"{base}/{kind}?patient=p1{echo}"}]
         entries = [] if "_summary" in query else [{"resource": each} for each in found[start : start + size]]
