@@ -9,19 +9,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
-import numpy as np
-import pandas as pd
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from s4s_lab.errors import GrantExpired, NotADataset, S4SError, S4SWarning, UsageError, Waiting
 
 DONE, FAILED, USAGE, WAITING, CONNECT_AGAIN = 0, 1, 2, 3, 4
 # Over several connections the gravest counts: a failure before a grant to renew before a wait.
 _GRAVITY = (FAILED, CONNECT_AGAIN, WAITING, DONE)
+# typer keeps its copy of click to itself: what it raises over wrong words is the base of the one class that it shows.
+_WrongWords: type[Exception] = typer.BadParameter.__mro__[1]
+# None, and pandas' two: named, since pandas takes a second to load.
+_NOTHING = ("NoneType", "NAType", "NaTType")
 P = ParamSpec("P")
 
 
@@ -78,6 +78,10 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     rows : iterable of sequence
         One cell a column.
     """
+    # Not needed to say what commands there are.
+    from rich.console import Console
+    from rich.table import Table
+
     listed = [list(row) for row in rows]
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     for number, name in enumerate(columns):
@@ -96,10 +100,10 @@ def text_of(cell: object) -> str:
     cell : object
         A value out of a table.
     """
-    if isinstance(cell, np.ndarray | list | tuple):
-        return ", ".join(map(str, cell))
-    if cell is None or cell is pd.NA or cell is pd.NaT:
+    if type(cell).__name__ in _NOTHING:
         return ""
+    if isinstance(cell, list | tuple) or getattr(cell, "ndim", 0):
+        return ", ".join(map(str, cast("Iterable[object]", cell)))
     if isinstance(cell, datetime):
         return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return str(cell)
@@ -151,3 +155,22 @@ def _guarded(function: Callable[P, int | None], *args: P.args, **kwargs: P.kwarg
 def _note_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, S4SWarning):
         note(f"note: {message}")
+
+
+def run_application(app: typer.Typer, words: Sequence[str]) -> int:
+    """Run the command line, and return the exit code; wrong words are told as JSON too where `--json` is among them.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        The commands.
+    words : sequence of str
+        What was typed after the program's name.
+    """
+    try:
+        return app(list(words), standalone_mode=False) or DONE
+    except _WrongWords as error:
+        error.show()  # type: ignore[attr-defined]  # click's method; the class is known at run time only
+        if "--json" in words:
+            emit({"outcome": "failed", "error": error.format_message()})  # type: ignore[attr-defined]  # the same
+        return USAGE
