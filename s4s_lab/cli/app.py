@@ -1,16 +1,53 @@
-"""`s4s`: the application that the commands hang on."""
+"""`s4s`: the application that the commands hang on; a command's module is loaded when it is called."""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from s4s_lab.cli import connect, demo, export, fetch, pull, sandbox, status, tables, tabulate
+from s4s_lab.cli.output import run_application
+
+# Each has a module of its name beside this one. What `s4s --help` says stands here, since that loads none of them.
+COMMANDS = {
+    "demo": "The whole way on the embedded sandbox, from launch to plot",
+    "sandbox": "Run the reference S4S server",
+    "connect": "Connect a participant and keep the grant",
+    "pull": "Pull the record of each connection",
+    "fetch": "Fetch the DICOM files of studies",
+    "tables": "List the tables, show one, add your own",
+    "tabulate": "Run views over FHIR files",
+    "export": "Write tables as plain files",
+    "status": "Show connections, lastCheck and last runs",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands, each loaded when it is asked for. The signatures are click's, which typer keeps to itself."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's signature
+        return [*COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        import_module(f"s4s_lab.cli.{cmd_name}").register(alone)
+        return get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 app = typer.Typer(
     name="s4s",
+    cls=_Commands,
     help="Sync for Science imaging: from a participant's consent to tables and verified DICOM images.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting (run again later), 4 connect again.",
     no_args_is_help=True,
@@ -33,10 +70,6 @@ def _options(
     """Hold the options that come before a command."""
 
 
-for module in (demo, sandbox, connect, pull, fetch, tables, tabulate, export, status):
-    module.register(app)
-
-
 def main() -> None:
     """Run the command line."""
-    app()
+    raise SystemExit(run_application(app, sys.argv[1:]))

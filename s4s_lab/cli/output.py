@@ -102,7 +102,7 @@ def text_of(cell: object) -> str:
     """
     if type(cell).__name__ in _NOTHING:
         return ""
-    if isinstance(cell, list | tuple) or getattr(cell, "ndim", 0):
+    if isinstance(cell, list | tuple) or type(cell).__name__ == "ndarray":
         return ", ".join(map(str, cast("Iterable[object]", cell)))
     if isinstance(cell, datetime):
         return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,17 +1,19 @@
-"""`s4s tables`: what the dataset holds."""
+"""`s4s tables`: what the dataset holds, and tables of one's own."""
 
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
 
-from s4s_lab.cli.connections import opened
 from s4s_lab.cli.options import DatasetFolder, JsonOutput
 from s4s_lab.cli.output import command, emit, say, show, text_of, width
 from s4s_lab.errors import UsageError
+from s4s_lab.lake import open_dataset
+from s4s_lab.lake.moments import version_at
 
 _LONGEST = 48
 _PROVENANCE = 6
@@ -34,10 +36,24 @@ def run(
     ] = None,
     path: Annotated[bool, typer.Option("--path", help="Print the Delta table's path, for any engine.")] = False,
     rows: Annotated[int, typer.Option(min=1, help="How many rows of NAME to print.")] = 10,
+    add_view: Annotated[
+        Path | None, typer.Option("--add-view", metavar="FILE", help="Make a ViewDefinition a table of the dataset.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="--add-view may replace a view of yours.")] = False,
+    remove_view: Annotated[
+        str | None, typer.Option("--remove-view", metavar="NAME", help="Take a view of yours out, with its table.")
+    ] = None,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Let tables lose columns that their views no longer have.")
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
-    """List the tables, or show one."""
-    data = opened(dataset)
+    """List the tables, show one, or change what tables there are."""
+    data = open_dataset(dataset, create=False, migrate=migrate)
+    if remove_view is not None:
+        data.remove_view(remove_view)
+    if add_view is not None:
+        name = data.add_view(add_view, replace=replace)
     if name is None:
         if path or as_of is not None:
             raise UsageError("--path and --as-of need the name of a table.")
@@ -47,7 +63,7 @@ def run(
     else:
         frame = data.table(name, as_of=as_of)
         if json_output:
-            version = next(row["version"] for row in data.tables().to_pylist() if row["name"] == name)
+            version = data.version if as_of is None else version_at(data.log, as_of)
             told = {"rows": len(frame), "version": version, "path": str(data.path(name))}
             emit({name: told | {"columns": list(frame.columns)}})
         else:

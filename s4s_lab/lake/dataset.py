@@ -114,6 +114,11 @@ class Dataset:
     def _image_table(self) -> ImageTable:
         return ImageTable(self._root / "tables" / IMAGES, self.images, self.log.bucket, self._locks)
 
+    @property
+    def version(self) -> int:
+        """The newest version of the log: tables read with `as_of` set to one version fit each other."""
+        return self.log.version
+
     def connection(self, fhir_url: str, patient_id: str, participant_id: str | None = None) -> ConnectionRecord:
         """Find or make the record of one participant at one server.
 
@@ -421,9 +426,7 @@ class Dataset:
             if moment is not None:
                 return self._image_table.as_of(moment, fallen_out=fallen_out)
         elif as_of is not None:
-            version = version_at(self.log, as_of)
-            if version != self.log.version:
-                return self._tables.as_of(name, version, fallen_out=fallen_out)
+            return self._tables.as_of(name, version_at(self.log, as_of), fallen_out=fallen_out)
         rows, behind = reading.rows(fallen_out=fallen_out)
         _warn(name, behind, stacklevel=4)
         return rows

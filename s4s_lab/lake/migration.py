@@ -96,21 +96,31 @@ def marks(view: View, standing: Standing) -> dict[str, int]:
     return {HOLDS: generation, f"{HOLDS}-{fingerprint(view)}": generation}
 
 
-def stand(path: Path, view: View, shown_by: str) -> Standing:
-    """Say how a stored table stands to its view.
+def opened(path: Path) -> DeltaTable | None:
+    """Open a stored table; None when there is none.
 
     Parameters
     ----------
     path : Path
         The table's folder.
+    """
+    return delta.open_table(path) if delta.exists(path) else None
+
+
+def stand(handle: DeltaTable | None, view: View, shown_by: str) -> Standing:
+    """Say how a stored table stands to its view.
+
+    Parameters
+    ----------
+    handle : DeltaTable or None
+        The table, opened.
     view : View
         What it is to be derived by.
     shown_by : str
         The transaction identifier that says which version of the log it shows.
     """
-    if not delta.exists(path):
+    if handle is None:
         return Standing(Fit.NONE)
-    handle = delta.open_table(path)
     shown, generation = handle.transaction_version(shown_by), handle.transaction_version(HOLDS) or 0
     known = handle.transaction_version(f"{HOLDS}-{fingerprint(view)}")
     readable = _holds(handle, layout(view))
@@ -130,6 +140,7 @@ def _kinds(schema: Schema) -> dict[str, str]:
     return {one["name"]: json.dumps(one["type"]) for one in json.loads(Schema.from_arrow(plain).to_json())["fields"]}
 
 
+@lru_cache(maxsize=256)
 def _kinds_of(view: Layout) -> dict[str, str]:
     return _kinds(Schema.from_arrow(view.stored))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from s4s_lab.errors import TableChanged, TableWouldChange, ViewError
+from s4s_lab.errors import DatasetError, TableChanged, TableWouldChange, ViewError
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.catalogue import Views, layout
 from s4s_lab.lake.connections import Connections
 from s4s_lab.lake.derive import Derivation, spooled
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import Patient, ResourceLog
-from s4s_lab.lake.migration import Fit, Standing, marks, stand
+from s4s_lab.lake.migration import Fit, Standing, marks, opened, stand
 from s4s_lab.lake.planning import Changes, Plan, groups, planned
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION
@@ -153,7 +153,7 @@ class ViewTables:
         )
 
     def as_of(self, name: str, version: int, *, fallen_out: bool) -> pa.Table:
-        """Derive a table from the log as it was at a version, by its present view, and store nothing.
+        """Return a table as it is at a version of the log, by its present view: as stored, or derived from the log.
 
         Parameters
         ----------
@@ -173,6 +173,14 @@ class ViewTables:
         """
         view = self.views.one(name)
         self._refuse(view, self._standing(view))
+        if version == self.log.version and not self._is_current(view, version):
+            # When it cannot be refreshed now, it is derived.
+            with suppress(DatasetError):
+                self.refresh(timeout_s=0.0)
+        handle = opened(self.folder / name)
+        standing = self._standing_of(handle, view)
+        if handle is not None and standing.fit is Fit.SAME and standing.shown == version:
+            return layout(view).read(handle, fallen_out=fallen_out)
         return layout(view).show(self._derived(view, version), fallen_out=fallen_out)
 
     def add(self, view: str | Path | Mapping[str, Any], *, replacing: bool) -> str:
@@ -278,7 +286,8 @@ class ViewTables:
                 return refused
             plans = [planned(group, due, changes, frozenset(renamed)) for group in groups(due)]
             delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, refused)])
-            (self.folder / _REBUILD).unlink(missing_ok=True)
+            with durable.told(self.folder):
+                (self.folder / _REBUILD).unlink(missing_ok=True)
         for view in (view for plan in plans for view in plan.whole if view.name not in refused):
             if due[view].change:
                 said = f"Table {view.name} was derived anew, since its view has changed ({due[view].change})."
@@ -292,7 +301,10 @@ class ViewTables:
         return _alone(self.locks, self.folder, timeout_s)
 
     def _standing(self, view: View) -> Standing:
-        standing = stand(self.folder / view.name, view, SHOWN)
+        return self._standing_of(opened(self.folder / view.name), view)
+
+    def _standing_of(self, handle: DeltaTable | None, view: View) -> Standing:
+        standing = stand(handle, view, SHOWN)
         return replace(standing, shown=None) if (self.folder / _REBUILD).exists() else standing
 
     def _refuses(self, standing: Standing) -> bool:
@@ -307,16 +319,17 @@ class ViewTables:
         return self.migrate or standing.fit not in (Fit.OLDER, Fit.BREAKS)
 
     def _is_current(self, view: View, target: int) -> bool:
-        standing = self._standing(view)
+        return self._shows(self._standing(view), target)
+
+    def _shows(self, standing: Standing, target: int) -> bool:
         fits = standing.fit is Fit.SAME or (standing.fit is Fit.OLDER and standing.readable and not self.migrate)
         return fits and standing.shown == target
 
     def _stored(self, view: View) -> DeltaTable | None:
         """Open the stored table when its rows can be shown: this view's, or a later one's that are up to date."""
-        standing = self._standing(view)
-        if standing.fit is Fit.SAME or self._is_current(view, self.log.version):
-            return delta.open_table(self.folder / view.name)
-        return None
+        handle = opened(self.folder / view.name)
+        standing = self._standing_of(handle, view)
+        return handle if standing.fit is Fit.SAME or self._shows(standing, self.log.version) else None
 
     def _derivation(self, version: int) -> Derivation:
         return Derivation(self.log, self.log.at(version), self.connections.participant)
