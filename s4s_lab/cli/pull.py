@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -11,6 +12,7 @@ from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient
 from s4s_lab.cli.output import DONE, FAILED, WAITING, command, emit, say, show
 from s4s_lab.connection import Connection
 from s4s_lab.lake import ConnectionRecord
+from s4s_lab.net import Trace
 from s4s_lab.sync import PullReport, pull
 from s4s_lab.sync.pulling import PullMode, checked_plan
 
@@ -34,20 +36,32 @@ def run(
         str | None, typer.Option(metavar="TYPE,…", help="Only these resource types, separated by commas.")
     ] = None,
     max_wait: MaxWait = 1800.0,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the HTTP exchanges there, without ids and tokens: one JSON a line."),
+    ] = None,
     json_output: JsonOutput = False,
 ) -> int:
     """Pull each connection."""
     wanted = None if types is None else [name.strip() for name in types.split(",") if name.strip()]
     checked_plan(mode, wanted)
     data = opened(dataset)
+    recorder = Trace() if trace else None
 
     def verb(link: Connection, _: ConnectionRecord) -> tuple[int, Report]:
-        report = pull(link, data, mode=cast("PullMode", mode), types=wanted, max_wait_s=max_wait)
+        kind = cast("PullMode", mode)
+        report = pull(
+            link, data, mode=kind, types=wanted, max_wait_s=max_wait, trace=False if recorder is None else recorder
+        )
         if not json_output:
             show_pull(report)
         return CODES[report.outcome], report.to_json()
 
-    code, reports = each(chosen(data, patient), verb)
+    try:
+        code, reports = each(chosen(data, patient), verb)
+    finally:
+        if recorder is not None and trace is not None:
+            recorder.save(trace)
     if json_output:
         emit({"outcome": outcome(code), "connections": reports})
     return code

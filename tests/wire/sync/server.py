@@ -72,6 +72,8 @@ class FhirServer:
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         kind, _, key = parts.path.removeprefix("/fhir/").partition("/")
+        if kind in ("metadata", ".well-known"):
+            return self._statement(kind)
         if kind in self.waiting:
             return 503, {"Retry-After": self.waiting[kind]}, None
         if status := self.failing.get(parts.path.removeprefix("/fhir/")):
@@ -79,6 +81,15 @@ class FhirServer:
         if key:
             return self._read(kind, key)
         return self._search(kind, query)
+
+    def _statement(self, kind: str) -> tuple[int, dict[str, str], Any]:
+        """Declare SMART in the way of the S4S page, without a well-known document."""
+        if kind != "metadata":
+            return 404, {}, None
+        uris = [{"url": name, "valueUri": f"{self.url}/{name}"} for name in ("authorize", "token")]
+        oauth = {"url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris", "extension": uris}
+        rest = [{"mode": "server", "security": {"extension": [oauth]}}]
+        return 200, {}, {"resourceType": "CapabilityStatement", "fhirVersion": "3.0.1", "rest": rest}
 
     def _read(self, kind: str, key: str) -> tuple[int, dict[str, str], Any]:
         if kind == "Patient":
