@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from s4s_lab.net import HttpClient, Limits
+from s4s_lab.net import HttpClient, Limits, Patience
 from tests.faults.server.clock import client_clock
 from tests.faults.server.wire import FaultServer, serving
 from tests.faults.sync.working import World
@@ -30,7 +30,7 @@ def world(fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     world = World(fault_server)
 
     def client(**given: Any) -> HttpClient:
-        patience = replace(given.pop("patience"), sleep=world.sleep)
+        patience = replace(given.pop("patience", Patience()), sleep=world.sleep)
         return HttpClient(**{**given, "patience": patience, "limits": QUICK})
 
     monkeypatch.setattr("s4s_lab.connection.HttpClient", client)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from s4s_lab import Dataset, PullReport, pull
+from s4s_lab.connection import Connection
 from s4s_lab.errors import NotEverything, S4SError
 from s4s_lab.sync.pulling import PullMode
 from tests.faults.server.record import START, Record, study
@@ -31,12 +32,14 @@ def kept(data: Dataset) -> Kept:
     return Kept(data.log.version, data.log.digest(), tuple(sorted(marks)))
 
 
-def attempt(world: World, data: Dataset, mode: PullMode = "auto") -> PullReport | S4SError:
+def attempt(
+    world: World, data: Dataset, mode: PullMode = "auto", link: Connection | None = None
+) -> PullReport | S4SError:
     """Pull; give the report, or the typed error that ended it. Any other error ends the test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotEverything)
         try:
-            return pull(connection(world.server.url), data, mode=mode, types=TYPES)
+            return pull(link or connection(world.server.url), data, mode=mode, types=TYPES)
         except S4SError as error:
             return error
 
