@@ -4,7 +4,8 @@ from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.dataset import Dataset, open_dataset
 from s4s_lab.lake.forgetting import ForgetReport
 from s4s_lab.lake.ledger import Ledger, PullRow
-from s4s_lab.lake.log import CurrentVersion, ResourceLog, ResourceVersion
+from s4s_lab.lake.log import CurrentVersion, ResourceLog
+from s4s_lab.lake.staging import ResourceVersion, Stage, StagedVersions
 
 __all__ = [
     "ConnectionRecord",
@@ -15,5 +16,7 @@ __all__ = [
     "PullRow",
     "ResourceLog",
     "ResourceVersion",
+    "Stage",
+    "StagedVersions",
     "open_dataset",
 ]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from s4s_lab.errors import NotReachable, S4SError, ServerError, UnexpectedAnswer, Waiting
-from s4s_lab.fhir import Entry, Gone, endpoint_references, read
+from s4s_lab.fhir import Entry, Gone, read
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient
-from s4s_lab.sync.compare import compare, received
-from s4s_lab.sync.listing import Listing, Source
-from s4s_lab.sync.settling import GONE, as_version, tombstones
+from s4s_lab.sync.compare import compare
+from s4s_lab.sync.listing import Listing, Source, staged
+from s4s_lab.sync.settling import GONE, tombstones
 from s4s_lab.values.instants import utc_now
 
 
@@ -83,24 +83,26 @@ def keep_endpoints(run: Keeping, source: Source, listing: Listing, *, again: boo
     bool
         False when the server failed at an Endpoint that the log does not hold: a later pull has to ask again.
     """
-    included = [entry for entry in listing.included if entry.resource_type == "Endpoint"]
     current = run.data.log.current(run.record, "Endpoint")
-    have = {entry.resource_id for entry in included}
+    have = {entry.resource_id for entry in listing.included}
     have |= set() if again else {key for key, version in current.items() if version.fell_out is None}
-    wanted = dict.fromkeys(_referenced((item.resource for item in listing.brought), source.fhir_url))
+    wanted = _ids(listing.endpoints, source.fhir_url)
     answers = _read_each(source, [key for key in wanted if key not in have])
-    comparison = compare(current, map(received, [*included, *answers.entries]), keep_newer=False)
-    rows = [as_version(item, "Endpoint", run.fhir_version) for item in comparison.to_append]
+    stage = source.new_stage()
+    brought = [staged(stage, entry, entry.resource) for entry in (*listing.included, *answers.entries)]
+    comparison = compare(current, brought, keep_newer=False)
     fallen = {key: why for key, why in answers.gone.items() if key in current and current[key].fell_out is None}
-    rows += tombstones(fallen, current, "Endpoint", run.fhir_version)
+    places = [item.place for item in comparison.to_append]
+    gone = tombstones(fallen, current, "Endpoint", run.fhir_version)
+    rows = stage.versions(places, "Endpoint", run.fhir_version, then=gone)
     if rows:
         run.data.log.commit(run.record, rows, run_id=run.run_id, received_at=utc_now())
     return all(key in current for key in answers.open_)
 
 
-def _referenced(studies: Iterable[dict[str, Any]], fhir_url: str) -> list[str]:
-    references = (reference for study in studies for reference in endpoint_references(study))
-    return [key for reference in references if (key := endpoint_id(reference, fhir_url))]
+def _ids(references: Iterable[str], fhir_url: str) -> dict[str, None]:
+    """Return the ids of the server's own Endpoints among references, in order, each once."""
+    return dict.fromkeys(key for reference in references if (key := endpoint_id(reference, fhir_url)))
 
 
 def _read_each(source: Source, keys: Sequence[str]) -> _Answers:

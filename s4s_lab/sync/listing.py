@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from s4s_lab.errors import PatientMismatch, UnexpectedAnswer
-from s4s_lab.fhir import Entry, Gone, Page, outcome_text, patient_reference_of, read, search
+from s4s_lab.fhir import Entry, Gone, Page, endpoint_references, outcome_text, patient_reference_of, read, search
+from s4s_lab.lake import Stage
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import Received, received
 from s4s_lab.sync.plan import PlanItem
@@ -40,13 +41,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Source:
-    """Where and for whom is asked."""
+    """Where and for whom is asked, and where what comes is laid down until all of it is there."""
 
     client: HttpClient
     fhir_url: str
     patient_id: str
     item: PlanItem
     tally: Tally
+    new_stage: Callable[[], Stage]
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,14 @@ class Listing:
     ----------
     brought : tuple of Received
         Resources of the type that was asked for, in the order of arrival.
-    included : tuple of Entry
-        Other resources among the entries, such as Endpoints.
+    stage : Stage
+        Where their JSON lies.
     seen : Seen
         The instant for which the listing stands.
+    included : tuple of Entry
+        Endpoints among the entries.
+    endpoints : tuple of str
+        References to Endpoints in studies, in the order of arrival, each once.
     total : int or None
         `Bundle.total` of the first page.
     self_url : str or None
@@ -68,8 +74,10 @@ class Listing:
     """
 
     brought: tuple[Received, ...]
-    included: tuple[Entry, ...]
+    stage: Stage
     seen: Seen
+    included: tuple[Entry, ...] = ()
+    endpoints: tuple[str, ...] = ()
     total: int | None = None
     self_url: str | None = None
 
@@ -100,16 +108,53 @@ def belongs_to(resource: Mapping[str, Any], patient_id: str) -> bool:
     return reference.split("/_history/", 1)[0].rsplit("/", 1)[-1] == patient_id
 
 
-def _own(source: Source, entry: Entry) -> Received:
-    if not belongs_to(entry.resource, source.patient_id):
-        kind = source.item.resource_type
-        raise PatientMismatch(f"Among the {kind} resources asked for one patient, the server sent another patient's.")
-    return received(entry)
+class _Brought:
+    """What the pages of one query bring, entry by entry: JSON goes to the stage, the rest is small."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._kind = source.item.resource_type
+        self.stage = source.new_stage()
+        self.resources: list[Received] = []
+        self.included: dict[tuple[str | None, bytes], Entry] = {}
+        self.endpoints: dict[str, None] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Take one entry."""
+        if entry.mode == "outcome":
+            self._source.tally.warn(f"the server remarks: {outcome_text(entry.resource)}")
+        elif entry.mode == "match" and entry.resource_type == self._kind:
+            resource = entry.resource
+            if not belongs_to(resource, self._source.patient_id):
+                raise PatientMismatch(
+                    f"Among the {self._kind} resources asked for one patient, the server sent another patient's."
+                )
+            self.resources.append(staged(self.stage, entry, resource))
+            if self._kind == "ImagingStudy":
+                self.endpoints.update(dict.fromkeys(endpoint_references(resource)))
+        elif entry.resource_type == "Endpoint":
+            self.included.setdefault((entry.resource_id, entry.raw), entry)
+
+
+def staged(stage: Stage, entry: Entry, resource: Mapping[str, Any]) -> Received:
+    """Lay an entry's JSON down in a stage, and return what is to be known of it.
+
+    Parameters
+    ----------
+    stage : Stage
+        Where to.
+    entry : Entry
+        A match of a search, or what a read gave.
+    resource : mapping
+        Its resource, decoded.
+    """
+    item = received(entry, resource, len(stage))
+    stage.add(item.resource_id, item.version_id, item.last_updated, item.content_hash, entry.raw)
+    return item
 
 
 def _ask(source: Source, parameters: Mapping[str, str]) -> Listing:
-    brought: list[Received] = []
-    included: list[Entry] = []
+    brought = _Brought(source)
     first: Page | None = None
     seen: Seen | None = None
     for page in search(source.client, source.fhir_url, source.item.resource_type, parameters):
@@ -118,15 +163,18 @@ def _ask(source: Source, parameters: Mapping[str, str]) -> Listing:
         if first is None:
             first, seen = page, _seen(page.server_time, page.bundle_time, page.elapsed_s)
         for entry in page.entries:
-            if entry.mode == "outcome":
-                source.tally.warn(f"the server remarks: {outcome_text(entry.resource)}")
-            elif entry.mode == "include" or entry.resource_type != source.item.resource_type:
-                included.append(entry)
-            else:
-                brought.append(_own(source, entry))
+            brought.add(entry)
     if first is None or seen is None:  # a search gives at least one page or raises
         raise UnexpectedAnswer(f"The search for {source.item.resource_type} brought no page.")
-    return Listing(tuple(brought), tuple(included), seen, first.total, first.self_url)
+    return Listing(
+        tuple(brought.resources),
+        brought.stage,
+        seen,
+        included=tuple(brought.included.values()),
+        endpoints=tuple(brought.endpoints),
+        total=first.total,
+        self_url=first.self_url,
+    )
 
 
 def _seen(date: datetime | None, bundle_time: datetime | None, elapsed_s: float) -> Seen:
@@ -194,5 +242,6 @@ def _only(source: Source) -> Listing:
     entry = read(source.client, source.fhir_url, f"{source.item.resource_type}/{source.patient_id}")
     if isinstance(entry, Gone):
         source.tally.warn(f"the server has no {source.item.resource_type} to read (HTTP {entry.status})")
-        return Listing((), (), _seen(None, None, 0.0))
-    return Listing((received(entry),), (), _seen(None, None, 0.0))
+        return Listing((), source.new_stage(), _seen(None, None, 0.0))
+    stage = source.new_stage()
+    return Listing((staged(stage, entry, entry.resource),), stage, _seen(None, None, 0.0))

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from s4s_lab.connection import Connection
-from s4s_lab.lake import ResourceVersion
-from s4s_lab.sync.advice import Advice
+from s4s_lab.lake import StagedVersions
+from s4s_lab.sync.advice import MISLEADING, Advice
 from s4s_lab.sync.asking import Asked, Run, ask, believed
 from s4s_lab.sync.endpoints import keep_endpoints
 from s4s_lab.sync.filtering import query_text
@@ -58,7 +58,7 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     # Endpoints first: when the server asks for time with them, nothing of the studies is committed unseen.
     again = asked.mode != "update" or bool(settled.comparison.to_append)
     answered = kind != "ImagingStudy" or keep_endpoints(run, source, listing, again=again)
-    rows = versions_to_append(settled, current, kind, run.fhir_version)
+    rows = versions_to_append(settled, listing, current, kind, run.fhir_version)
     last_check = _commit(run, source, asked, listing, rows, cursor if answered and not listing.short else None)
     told = replace(_told(asked, advice, source, settled, last_check, complete), fingerprint=asks)
     if source.item.parameter is None:
@@ -95,7 +95,7 @@ def fingerprint(link: Connection, item: PlanItem) -> str:
 
 
 def _commit(
-    run: Run, source: Source, asked: Asked, listing: Listing, rows: list[ResourceVersion], cursor: str | None
+    run: Run, source: Source, asked: Asked, listing: Listing, rows: StagedVersions, cursor: str | None
 ) -> datetime | None:
     """Append what is new, with lastCheck in the same commit; an unchanged server is left without a commit.
 
@@ -147,10 +147,11 @@ def _next_broad(
     """Return when everything is to be asked for again."""
     now = utc_now()
     ceiling = STARTED_LIKE_CEILING if asked.filter == "started-like" else LADDER[-1]
-    if asked.mode == "update":
+    misled = asked.filter in MISLEADING
+    if asked.mode == "update" and not misled:
         latest = from_millis(to_millis(now + with_jitter(ceiling, cursor)))
         return advice.next_broad and min(advice.next_broad, latest)
-    if listing.short or settled.unasked or asked.filter in ("ignored", "empty", "broken"):
+    if misled or listing.short or settled.unasked:
         return now
     if settled.held or not answered:
         return now + HELD_FOR

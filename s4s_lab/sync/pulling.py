@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
@@ -23,8 +25,8 @@ from s4s_lab.errors import (
     UsageError,
     Waiting,
 )
-from s4s_lab.lake import Dataset
-from s4s_lab.net import Patience, Wait
+from s4s_lab.lake import Dataset, Stage
+from s4s_lab.net import Patience, Trace, Wait
 from s4s_lab.sync.advice import Advice, advice_from
 from s4s_lab.sync.asking import Run
 from s4s_lab.sync.ledger import ledger_row
@@ -46,6 +48,7 @@ def pull(
     mode: PullMode = "auto",
     types: Sequence[str] | None = None,
     max_wait_s: float = 1800.0,
+    trace: bool | Trace = False,
 ) -> PullReport:
     """Bring a participant's record into the dataset: first pull, periodic update, or broad pull when one is due.
 
@@ -65,8 +68,11 @@ def pull(
     types : sequence of str, optional
         Resource types to pull; by default all of the plan.
     max_wait_s : float
-        How long one request may be put off when the server asks for time [s]. Beyond it the type's outcome is
-        `waiting`.
+        The most that the whole run waits for a server that asks for time [s]. Beyond it a type's outcome is `waiting`.
+        A type that is put off stops no other; two in a row do: then the server is left alone until it said.
+    trace : bool or Trace
+        True: the report's `trace` holds the HTTP exchanges, without ids, tokens and bodies, for talking to the people
+        who run the server. A `Trace` of your own is there as well when the pull ends in an error.
 
     Returns
     -------
@@ -92,16 +98,18 @@ def pull(
     began = time.monotonic()
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     results: list[TypePull] = []
+    recorder = trace if isinstance(trace, Trace) else Trace() if trace else None
     with ExitStack() as open_:
         open_.enter_context(data.pulling(record))
         bar = open_.enter_context(progress(total=len(items), unit="type"))
-        client = open_.enter_context(link.client(Patience(max_wait_s, bar.waiting, bar.sleep)))
+        client = open_.enter_context(link.client(Patience(max_wait_s, bar.waiting, bar.sleep), trace=recorder))
         run = Run(link, data, record, client, uuid4().hex, mode, tuple(data.ledger.rows(record).to_pylist()))
         open_.enter_context(_kept(run, results))
         for item in items:
             bar.step(item.resource_type)
             results.append(_guarded(run, item, bar, max_wait_s, put_off=origin_waits(results)))
-    report = PullReport(record.fhir_url, record.patient_id, run.run_id, tuple(results), time.monotonic() - began)
+    seconds = time.monotonic() - began
+    report = PullReport(record.fhir_url, record.patient_id, run.run_id, tuple(results), seconds, recorder)
     if report.outcome != "done":
         warnings.warn(NotEverything(_what_is_missing(report)), stacklevel=2)
     return report
@@ -182,10 +190,11 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float, *, put_
         text = "not asked for: the server asked for time with two types before it"
         return replace(blank, outcome="waiting", not_before=put_off, warnings=(text,))
     tally = Tally()
-    with bar.counting(tally):
+    with bar.counting(tally), ExitStack() as stages:
         try:
             _sit_out(advice, run, bar, max_wait_s)
-            source = Source(run.client, run.link.fhir_url, run.link.patient_id, item, tally)
+            new_stage = partial(_stage_in, run.data.path(), stages)
+            source = Source(run.client, run.link.fhir_url, run.link.patient_id, item, tally, new_stage)
             result = pull_type(run, source, advice)
         except NotReachable:
             raise
@@ -204,6 +213,10 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float, *, put_
         pages=tally.pages,
         waited_s=tally.waited_s,
     )
+
+
+def _stage_in(folder: Path, stages: ExitStack) -> Stage:
+    return stages.enter_context(Stage(folder))
 
 
 def _blank(item: PlanItem, advice: Advice, started: datetime) -> TypePull:

@@ -52,7 +52,7 @@ def test_a_tombstone_is_current_and_the_json_stays(data: Dataset, darcy: Person)
 def test_last_updated_comes_back_in_milliseconds(data: Dataset) -> None:
     record = data.connection(SOURCE, "p")
     put(data, record, [ResourceVersion("Patient", "p", "3", LAST_CHECK, "h", "{}", "r4")])
-    assert data.log.current(record, "Patient") == {"p": CurrentVersion("h", LAST_CHECK, None)}
+    assert data.log.current(record, "Patient") == {"p": CurrentVersion("h", LAST_CHECK, None, "3")}
 
 
 def test_only_the_ids_asked_for_come(data: Dataset, darcy: Person) -> None:
