@@ -24,6 +24,7 @@ from s4s_lab.errors import DatasetBusy, DatasetError, NotInDataset
 from s4s_lab.lake import durable
 from s4s_lab.lake.checksums import has_checksums, write_checksums
 from s4s_lab.lake.entries import MARK, TRANSACTIONS, checkpoint_files, entry_path, mark_of, read_entry
+from s4s_lab.lake.synced import mark_synced, synced
 
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
 _RETRIES = 100
@@ -331,8 +332,13 @@ def make_durable(commits: Iterable[Commit]) -> None:
     """
     files: set[Path] = set()
     folders: set[Path] = set()
+    newest: dict[Path, int] = {}
     for commit in commits:
-        for version in range(commit.first, commit.version + 1):
+        known = synced(commit.table)
+        # Another writer may have been killed before it synced what this commit is built on.
+        first = commit.first if known is None else min(commit.first, known + 1)
+        newest[commit.table] = max(commit.version, newest.get(commit.table, 0))
+        for version in range(first, commit.version + 1):
             files.update(_files_of(commit.table, version))
             if not has_checksums(commit.table, version):
                 with durable.told(commit.table):
@@ -341,6 +347,8 @@ def make_durable(commits: Iterable[Commit]) -> None:
         if commit.first == 0:
             durable.sync(commit.table.parent)
     durable.keep(files, folders)
+    for table, version in newest.items():
+        mark_synced(table, version)
 
 
 def _files_of(table: Path, version: int) -> Iterator[Path]:

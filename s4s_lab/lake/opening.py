@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from s4s_lab.lake.forgetting import finish
 from s4s_lab.lake.ledger import create_ledger
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import create_log
+from s4s_lab.lake.synced import first_fault, unsynced
 from s4s_lab.lake.tables import SHOWN, invalidate, prepare
 from s4s_lab.values.instants import format_instant, utc_now
 
@@ -162,9 +164,19 @@ def look_after(root: Path) -> list[str]:
         if any(map(_is_unfinished, tables)) or _shows_the_future(root):
             with lock_folder(root).maintaining():
                 found += _mend(root, tables)
+        _make_durable(tables)
     if not delta.exists(root / "resources") or not delta.exists(root / "pulls"):
         raise DatasetError(f"The dataset in {root} has lost its log.", hint="Restore it from a backup.")
     return found
+
+
+def _make_durable(tables: list[Path]) -> None:
+    """Sync what a process that was killed had committed and not synced: what is built on it must not outlive it."""
+    for table in tables:
+        # Gone meanwhile: whoever took it away looks after it.
+        with suppress(FileNotFoundError):
+            if versions := unsynced(table):
+                delta.make_durable([delta.Commit(table, versions[0], versions[-1])])
 
 
 def _close(root: Path) -> Iterator[str]:
@@ -185,7 +197,7 @@ def _derived(root: Path) -> Iterator[Path]:
 
 def _is_unfinished(table: Path) -> bool:
     newest = newest_version(table)
-    return newest is not None and bool(fault_of(table, newest) or broken_checkpoints(table, newest=newest))
+    return newest is not None and bool(first_fault(table) or broken_checkpoints(table, newest=newest))
 
 
 def _shows_the_future(root: Path) -> bool:
@@ -206,23 +218,32 @@ def _shown(table: Path) -> int:
 
 def _mend(root: Path, tables: list[Path]) -> Iterator[str]:
     for table in tables:
+        while found := first_fault(table):
+            yield from _set_aside(root, table, *found)
         newest = newest_version(table)
-        while newest is not None and (fault := fault_of(table, newest)):
-            if table.name == "resources":
-                # First: the number of the lost version will be given again, to other rows.
-                invalidate(root / "tables")
-            aside = _move_aside(root, table, entry_path(table, newest))
-            yield (
-                f"The last commit to {table.relative_to(root)} (version {newest}) was never finished: {fault}."
-                f" It is set aside as {aside.relative_to(root)}; pull again to get its rows back."
-            )
-            newest = newest_version(table)
         for path in broken_checkpoints(table, newest=-1 if newest is None else newest):
             _move_aside(root, table, path)
     if _shows_the_future(root):
         invalidate(root / "tables")
     create_log(root / "resources")
     create_ledger(root / "pulls")
+
+
+def _set_aside(root: Path, table: Path, first: int, fault: str) -> Iterator[str]:
+    """Set a version aside, and with it those that were made after it."""
+    if table.name == "resources":
+        # First: the numbers of the lost versions will be given again, to other rows.
+        invalidate(root / "tables")
+    newest = newest_version(table)
+    for version in range(first if newest is None else newest, first - 1, -1):
+        if not entry_path(table, version).exists():
+            continue
+        aside = _move_aside(root, table, entry_path(table, version))
+        why = fault if version == first else f"version {first} before it is not whole"
+        yield (
+            f"The last commit to {table.relative_to(root)} (version {version}) was never finished: {why}."
+            f" It is set aside as {aside.relative_to(root)}; pull again to get its rows back."
+        )
 
 
 def _move_aside(root: Path, table: Path, path: Path) -> Path:
