@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -20,10 +21,20 @@ from s4s_lab.net.exchange import Exchange
 from s4s_lab.net.failures import LOST, NEVER_THERE, no_answer
 from s4s_lab.net.redaction import shown
 from s4s_lab.net.tracing import Trace
-from s4s_lab.net.waiting import BUSY, Patience, Trouble, Waits, not_before, reason_to_wait, retry_after
+from s4s_lab.net.traffic import Passage, Traffic
+from s4s_lab.net.waiting import (
+    BUSY,
+    Budget,
+    Patience,
+    Trouble,
+    Wait,
+    Waits,
+    not_before,
+    reason_to_wait,
+    retry_after,
+)
 from s4s_lab.net.wire import Wire
 from s4s_lab.values.instants import utc_now
-from s4s_lab.values.origins import origin_of
 
 _FORM_ANSWER_BYTES = 1 << 20
 _UNSAID_S = 10.0
@@ -34,12 +45,14 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class _Lost:
-    """A try that brought no whole answer."""
+class _Outcome:
+    """What one try brought: a whole answer, or the error that says why there is none."""
 
-    error: NotReachable
     trouble: Trouble
-    reached: bool
+    asked: float | None
+    answer: Answer | None
+    error: NotReachable | None = None
+    reached: bool = True
 
 
 def _waiting(response: httpx2.Response, url: str) -> Waiting:
@@ -61,6 +74,10 @@ def _heads(headers: Mapping[str, str]) -> dict[str, str]:
 
 class HttpClient:
     """One way to servers for one connection; a context manager, safe to share between threads.
+
+    At most four of its requests are on their way to one origin at a time, at most two of them streams. While one sits
+    out what a busy server asked for, others of the same kind wait along. After five requests in a row that failed, an
+    origin is left alone for a minute.
 
     Parameters
     ----------
@@ -89,7 +106,8 @@ class HttpClient:
         limits: Limits = _LIMITS,
         trace: Trace | None = None,
     ) -> None:
-        self._patience = patience
+        self._budget = Budget(patience)
+        self._traffic = Traffic()
         self._limits = limits
         self._wire = Wire(auth_origins, trace)
         self._exchange = Exchange(self._wire, auth, auth_origins)
@@ -120,8 +138,9 @@ class HttpClient:
     def get(self, url: str, *, accept: str, max_bytes: int = 64 << 20) -> Answer:
         """Ask for a resource, waiting and repeating as the server says.
 
-        503, 429 and 413 with `Retry-After` are waited out, never for less than asked; 503 and 429 without it are asked
-        again at growing distances; 502, 504, 408 and broken connections up to five times, 500 twice.
+        503, 429 and 413 with `Retry-After` are waited out, never for less than asked and for an hour at most; 503 and
+        429 without it are asked again at growing distances; 502, 504, 408, timeouts and broken connections up to five
+        times, 500 twice.
 
         Parameters
         ----------
@@ -140,7 +159,7 @@ class HttpClient:
         Raises
         ------
         Waiting
-            If the server asks for more time than the patience allows.
+            If the server asks for more time than the patience still allows, or is left alone after failures.
         NotReachable
             If no whole answer came.
         UnexpectedAnswer
@@ -150,30 +169,53 @@ class HttpClient:
         UsageError
             If `url` is no address, or unencrypted.
         """
-        waits = Waits(self._patience, shown(url))
-        while True:
-            outcome = self._try_get(url, accept, max_bytes)
-            if isinstance(outcome, _Lost):
+        with self._traffic.passage(url) as passage:
+            waits = Waits(self._budget, passage.shown, partial(self._traffic.hold, passage))
+            while True:
+                outcome = self._try_get(passage, waits, (url, accept, max_bytes))
+                if outcome.reached:
+                    self._answered.add(passage.origin)
                 # An address that never answered is probably wrong: say so at once.
-                reached = outcome.reached or origin_of(url) in self._answered
-                if not (reached and waits.passed(outcome.trouble, None)):
-                    raise outcome.error
-            else:
-                answer, asked = outcome
-                self._answered.add(origin_of(url))
-                if not waits.passed(answer.status, asked):
-                    return answer
+                if passage.origin in self._answered:
+                    if waits.passed(outcome.trouble, outcome.asked):
+                        continue
+                    self._traffic.ended(passage, outcome.trouble)
+                if outcome.answer is None:
+                    raise outcome.error or NotReachable(f"No answer from {passage.shown}.")
+                return outcome.answer
 
-    def _try_get(self, url: str, accept: str, max_bytes: int) -> tuple[Answer, float | None] | _Lost:
-        attempt = Attempt(self._limits)
-        headers = _heads({"Accept": accept})
-        try:
-            with self._exchange.opened(url, headers, attempt) as (response, final_url):
-                answer = whole(response, final_url, max_bytes, attempt.elapsed_s)
-                return answer, _asked(response)
-        except LOST as error:
-            failure = no_answer(url, error)
-            return _Lost(failure, "slow" if attempt.expired else "lost", not isinstance(error, NEVER_THERE))
+    def _try_get(self, passage: Passage, waits: Waits, what: tuple[str, str, int]) -> _Outcome:
+        url, accept, max_bytes = what
+        with self._traffic.going(passage):
+            attempt = Attempt(self._limits, number=1 + waits.tries, waited_s=waits.last_s)
+            try:
+                with self._exchange.opened(url, _heads({"Accept": accept}), attempt) as (response, final_url):
+                    answer = whole(response, final_url, max_bytes, attempt.elapsed_s)
+                    return _Outcome(answer.status, _asked(response), answer)
+            except LOST as error:
+                trouble: Trouble = "slow" if attempt.expired else "lost"
+                return _Outcome(trouble, None, None, no_answer(url, error), not isinstance(error, NEVER_THERE))
+
+    def wait_until(self, moment: datetime, *, reason: str, url: str) -> None:
+        """Sit out a wait that was named earlier, such as in another run; it counts like any other.
+
+        Parameters
+        ----------
+        moment : datetime
+            Until when, aware; one that has passed takes no time.
+        reason : str
+            Why, in words.
+        url : str
+            What will be asked for.
+
+        Raises
+        ------
+        Waiting
+            If that is longer than the patience lasts.
+        """
+        left = (moment - utc_now()).total_seconds()
+        if left > 0 and not self._budget.wait(Wait(left, reason, shown(url))):
+            raise Waiting(f"{shown(url)}: {reason}.", not_before=moment)
 
     def post_form(self, url: str, form: Mapping[str, str], *, headers: Mapping[str, str] = _NO_HEADERS) -> Answer:
         """Send a form once: never repeated, never redirected, never signed.
@@ -254,22 +296,30 @@ class HttpClient:
         Raises
         ------
         Waiting
-            If the server asks for time (HTTP 503 or 429).
+            If the server asks for time (HTTP 503 or 429), or is left alone after failures.
         NotReachable
             If no answer came.
+        UsageError
+            If two streams of the same origin are open in this thread.
         """
-        attempt = Attempt(self._limits)
         headers = _heads({"Accept": accept, "Accept-Encoding": "identity"})
         with ExitStack() as stack:
+            passage = stack.enter_context(self._traffic.passage(url, stream=True))
+            stack.enter_context(self._traffic.going(passage))
+            attempt = Attempt(self._limits)
             failure: NotReachable | None = None
             try:
                 response, final_url = stack.enter_context(self._exchange.opened(url, headers, attempt))
             except LOST as error:
                 failure = no_answer(url, error)
+                if not isinstance(error, NEVER_THERE) or passage.origin in self._answered:
+                    self._traffic.ended(passage, "lost")
             if failure is not None:
                 raise failure
+            self._answered.add(passage.origin)
             if response.status_code in BUSY[:2]:
                 raise _waiting(response, url)
+            self._traffic.ended(passage, response.status_code)
             attempt.stream_begins()
             read = partial(decoded, response, final_url)
             yield Stream(response.status_code, dict(response.headers), final_url, read)

@@ -84,6 +84,19 @@ def traced_url(url: str) -> str:
     return origin + _path(parts.path) + (f"?{_query(parts.query)}" if parts.query else "")
 
 
+def kind_of(url: str) -> str:
+    """Return what a URL asks for: a resource type, `studies`, or nothing that is known.
+
+    Parameters
+    ----------
+    url : str
+        Any text.
+    """
+    path = url.partition("?")[0].partition("#")[0]
+    known = [segment for segment in path.split("/") if segment in _TYPES or segment in _AFTER]
+    return known[0] if known else ""
+
+
 def _path(path: str) -> str:
     shown, previous = [], ""
     for segment in path.split("/"):

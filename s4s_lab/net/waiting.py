@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from s4s_lab.values.instants import parse_http_date
 
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _LONGEST_S = 999_999_999.0
+LONGEST_WAIT_S: Final = 3600.0
+"""No single wait is sat out for longer, whatever the budget: who is asked to come back later still comes back later."""
 _spread = SystemRandom().random
 
 Trouble = int | Literal["lost", "slow"]
@@ -49,6 +52,10 @@ def _unseen(wait: Wait) -> None:
     """Show nothing."""
 
 
+def _nobody(trouble: Trouble, seconds: float) -> None:
+    """Hold up nobody."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long to wait for a busy server, and how.
@@ -56,7 +63,7 @@ class Patience:
     Parameters
     ----------
     budget_s : float
-        The most to wait over all tries of one request, in [s].
+        The most that one client waits, over all its requests and threads, in [s]; waits at the same time count once.
     on_wait : callable
         Told of each wait before it begins; progress displays draw it.
     sleep : callable
@@ -116,7 +123,7 @@ _SCHEDULES: dict[Trouble, _Schedule] = {
     504: _Schedule(1, 16, tries=5),
     408: _Schedule(1, 16, tries=5),
     "lost": _Schedule(1, 16, tries=5),
-    "slow": _Schedule(1, 1, tries=2),
+    "slow": _Schedule(1, 16, tries=5),
 }
 
 
@@ -177,22 +184,91 @@ def reason_to_wait(trouble: Trouble, asked: float | None) -> str:
     return f"the server is busy and does not say for how long (HTTP {trouble})"
 
 
-class Waits:
-    """The waits of one request: how often each trouble came, and how much patience is left.
+class Budget:
+    """The patience of one client, shared by its requests and threads.
 
     Parameters
     ----------
     patience : Patience
         What the caller allows.
-    url : str
-        What is asked for, fit for a message.
+    clock : callable
+        A monotonic clock, in [s].
     """
 
-    def __init__(self, patience: Patience, url: str) -> None:
+    def __init__(self, patience: Patience, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience = patience
-        self._url = url
+        self._clock = clock
         self._left_s = patience.budget_s
+        self._ends: Counter[float] = Counter()
+        self._lock = threading.Lock()
+
+    def allows(self, seconds: float) -> bool:
+        """Say whether a wait of `seconds` [s] that begins now still fits.
+
+        Parameters
+        ----------
+        seconds : float
+            How long, in [s].
+        """
+        with self._lock:
+            return seconds <= LONGEST_WAIT_S and self._cost(self._clock(), seconds) <= self._left_s
+
+    def wait(self, wait: Wait) -> bool:
+        """Sit out a wait, and say whether it fitted; one that does not fit does not begin.
+
+        Parameters
+        ----------
+        wait : Wait
+            How long and why.
+        """
+        if wait.seconds > LONGEST_WAIT_S:
+            return False
+        with self._lock:
+            now = self._clock()
+            cost = self._cost(now, wait.seconds)
+            if cost > self._left_s:
+                return False
+            self._left_s -= cost
+            end = now + wait.seconds
+            self._ends[end] += 1
+        try:
+            self._patience.on_wait(wait)
+            self._patience.sleep(wait.seconds)
+        finally:
+            with self._lock:
+                self._ends[end] -= 1
+                self._ends += Counter()  # drops what is zero
+        return True
+
+    def _cost(self, now: float, seconds: float) -> float:
+        """Return how much of a wait lies beyond the waits of other threads that go on now, in [s]."""
+        return max(0.0, now + seconds - max(now, *self._ends)) if self._ends else seconds
+
+
+class Waits:
+    """The waits of one request: how often each trouble came.
+
+    Parameters
+    ----------
+    budget : Budget
+        What its client may still wait.
+    url : str
+        What is asked for, fit for a message.
+    hold : callable
+        Told before each wait what it waits for, and how long in [s]: other requests may have to wait along.
+    """
+
+    def __init__(self, budget: Budget, url: str, hold: Callable[[Trouble, float], None] = _nobody) -> None:
+        self._budget = budget
+        self._url = url
+        self._hold = hold
         self._earlier: Counter[Trouble] = Counter()
+        self.last_s = 0.0
+
+    @property
+    def tries(self) -> int:
+        """How many tries went wrong."""
+        return self._earlier.total()
 
     def passed(self, trouble: Trouble, asked: float | None) -> bool:
         """Wait as the trouble asks, and say whether to ask again.
@@ -219,11 +295,11 @@ class Waits:
         if seconds is None:
             return False
         reason = reason_to_wait(trouble, asked)
-        if seconds > self._left_s:
-            if trouble in BUSY:
-                raise Waiting(f"{self._url}: {reason}.", not_before=not_before(seconds))
-            return False
-        self._left_s -= seconds
-        self._patience.on_wait(Wait(seconds, reason, self._url))
-        self._patience.sleep(seconds)
-        return True
+        if self._budget.allows(seconds):
+            self._hold(trouble, seconds)
+            self.last_s = seconds
+            if self._budget.wait(Wait(seconds, reason, self._url)):
+                return True
+        if trouble in BUSY:
+            raise Waiting(f"{self._url}: {reason}.", not_before=not_before(seconds))
+        return False
