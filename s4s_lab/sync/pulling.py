@@ -26,7 +26,7 @@ from s4s_lab.errors import (
     Waiting,
 )
 from s4s_lab.lake import Dataset, Stage
-from s4s_lab.net import Patience, Trace, Wait
+from s4s_lab.net import Patience, Trace
 from s4s_lab.sync.advice import Advice, advice_from
 from s4s_lab.sync.asking import Run
 from s4s_lab.sync.ledger import ledger_row
@@ -39,6 +39,7 @@ from s4s_lab.values.instants import from_millis, to_millis, utc_now
 
 PullMode = Literal["auto", "first", "update", "broad"]
 _MODES = ("auto", "first", "update", "broad")
+_EARLIER = "the server asked for time in an earlier run"
 
 
 def pull(
@@ -107,7 +108,7 @@ def pull(
         open_.enter_context(_kept(run, results))
         for item in items:
             bar.step(item.resource_type)
-            results.append(_guarded(run, item, bar, max_wait_s, put_off=origin_waits(results)))
+            results.append(_guarded(run, item, bar, put_off=origin_waits(results)))
     seconds = time.monotonic() - began
     report = PullReport(record.fhir_url, record.patient_id, run.run_id, tuple(results), seconds, recorder)
     if report.outcome != "done":
@@ -179,7 +180,7 @@ def _what_is_missing(report: PullReport) -> str:
     return f"The pull ended without everything: {', '.join(parts)}. Its report says why."
 
 
-def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float, *, put_off: datetime | None) -> TypePull:
+def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | None) -> TypePull:
     """Pull one type; what the server does to this type alone becomes its outcome and stops no other."""
     started = utc_now()
     advice = advice_from(run.ledger, item.resource_type, started)
@@ -192,7 +193,8 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, max_wait_s: float, *, put_
     tally = Tally()
     with bar.counting(tally), ExitStack() as stages:
         try:
-            _sit_out(advice, run, bar, max_wait_s)
+            if advice.not_before is not None:
+                run.client.wait_until(advice.not_before, reason=_EARLIER, url=run.link.fhir_url)
             new_stage = partial(_stage_in, run.data.path(), stages)
             source = Source(run.client, run.link.fhir_url, run.link.patient_id, item, tally, new_stage)
             result = pull_type(run, source, advice)
@@ -229,15 +231,3 @@ def _blank(item: PlanItem, advice: Advice, started: datetime) -> TypePull:
         next_broad=advice.next_broad,
         overlap_s=int(advice.overlap.total_seconds()),
     )
-
-
-def _sit_out(advice: Advice, run: Run, bar: Progress, max_wait_s: float) -> None:
-    """Wait until the moment that the server named in an earlier run, or say that it is still to come."""
-    if advice.not_before is None:
-        return
-    left = (advice.not_before - utc_now()).total_seconds()
-    if left > max_wait_s:
-        raise Waiting("The server asked for more time in an earlier run.", not_before=advice.not_before)
-    if left > 0:
-        bar.waiting(Wait(left, "the server asked for time in an earlier run", run.link.fhir_url))
-        bar.sleep(left)
