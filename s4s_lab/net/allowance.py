@@ -116,6 +116,16 @@ class Attempt:
             raise httpcore2.ReadTimeout(f"it took longer than {self._allowed_s:g} s")
         return min(left, most)
 
+    def at_once(self, most: int) -> int:
+        """Return how much may be read in one go, in [bytes]: the body that follows a head is not taken for head.
+
+        Parameters
+        ----------
+        most : int
+            The most that is wanted, in [bytes].
+        """
+        return most if self._head_left is None else max(1, min(most, self._head_left))
+
     def received(self, count: int, took: float) -> None:
         """Take note of bytes that came.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Iterable
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +44,7 @@ class _WatchedStream(httpcore2.NetworkStream):
         attempt = timeout.attempt
         started = attempt.clock()
         try:
-            data = self._inner.read(max_bytes, timeout.now())
+            data = self._inner.read(attempt.at_once(max_bytes), timeout.now())
         except httpcore2.ReadTimeout:
             timeout.now()  # tells when it is the whole attempt that ran out of time
             raise httpcore2.ReadTimeout(f"nothing came for {float(timeout):g} s") from None
@@ -82,6 +84,43 @@ def leads_astray(address: str) -> bool:
     ip = ipaddress.ip_address(address)
     ip = getattr(ip, "ipv4_mapped", None) or ip
     return ip.is_link_local or ip.is_unspecified or ip.is_multicast
+
+
+def _resolved(host: str, port: int, seconds: float | None) -> list[str]:
+    """Return a host's addresses.
+
+    The system's resolver knows no deadline and cannot be interrupted, so it works in a thread that nobody waits for
+    longer than allowed.
+    """
+    found: SimpleQueue[list[str] | None] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found.put(None)
+        else:
+            found.put(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
+
+    if _is_address(host):
+        look()
+    else:
+        threading.Thread(target=look, name="s4s-resolve", daemon=True).start()
+    try:
+        addresses = found.get(timeout=seconds)
+    except Empty:
+        raise httpcore2.ConnectTimeout(f"the name could not be looked up within {seconds:.1f} s") from None
+    if addresses is None:
+        raise httpcore2.ConnectError("the name is not known")
+    return addresses
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class GuardedBackend(httpcore2.NetworkBackend):
@@ -127,7 +166,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
             If the host leads to addresses that no server has.
         """
         failure: Exception = httpcore2.ConnectError("the name has no address")
-        for address in self._addresses(host, port):
+        for address in self._addresses(host, port, _now(timeout)):
             try:
                 stream = self._plain.connect_tcp(address, port, _now(timeout), local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
@@ -136,12 +175,8 @@ class GuardedBackend(httpcore2.NetworkBackend):
                 return _WatchedStream(stream)
         raise failure
 
-    def _addresses(self, host: str, port: int) -> list[str]:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise httpcore2.ConnectError("the name is not known") from None
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    def _addresses(self, host: str, port: int, seconds: float | None) -> list[str]:
+        addresses = _resolved(host, port, seconds)
         if self._trusts_all or (host.rstrip("."), port) in self._trusted:
             return addresses
         usable = [address for address in addresses if not leads_astray(address)]
