@@ -85,6 +85,12 @@ def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
+def _says_two_lengths(response: httpcore2.Response) -> bool:
+    """Say whether an answer gives its length in two ways, so that no other may follow it (RFC 9112, section 6.3)."""
+    names = {name.lower() for name, _ in response.headers}
+    return {b"content-length", b"transfer-encoding"} <= names
+
+
 class _Body(httpx2.SyncByteStream):
     """The body of a response as it comes from the connection."""
 
@@ -105,6 +111,9 @@ class _Body(httpx2.SyncByteStream):
     def close(self) -> None:
         self._recording.end("left")
         self._response.close()
+        if _says_two_lengths(self._response):
+            # Who is in between may have read another length, and taken what follows for another answer.
+            self._response.extensions["network_stream"].close()
 
 
 class Wire:
