@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s4s_lab.fhir import Entry
+from s4s_lab.fhir import Entry, content_hash
 from s4s_lab.lake import CurrentVersion
-from s4s_lab.sync.compare import Received, absent_from, compare, content_hash, is_mass_vanishing, received
+from s4s_lab.sync.compare import Received, absent_from, compare, is_mass_vanishing, received
 
 EARLY, LATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 

@@ -7,13 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tqdm import tqdm
 
 from s4s_lab import Dataset, pull
 from s4s_lab.connection import Connection
 from s4s_lab.errors import DatasetBusy, GrantExpired, NotReachable, TableBehind
 from s4s_lab.net import Wait
-from s4s_lab.sync import onetype, pulling
+from s4s_lab.sync import onetype, pulling, settling
 from s4s_lab.sync.progress import Progress
 from tests.wire.sync.conftest import TYPES
 from tests.wire.sync.server import FhirServer, study
@@ -24,7 +23,7 @@ BOTH = ("Patient", "ImagingStudy")
 
 def ending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let the pull of studies end in an error, after all of them have arrived."""
-    settle = onetype.settle
+    settle = settling.settle
 
     def ended(*words: Any, **more: Any) -> Any:
         result = settle(*words, **more)
@@ -91,7 +90,7 @@ def test_a_second_pull_of_the_same_connection_is_refused_while_the_first_runs(
 def test_a_wait_counts_down_and_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
 
-    class Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers only
+    class Bar:
         def set_postfix_str(self, s: str = "", **_: object) -> None:
             shown.append(s)
 
@@ -104,7 +103,7 @@ def test_a_wait_counts_down_and_can_be_interrupted(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(time, "monotonic", lambda: 100.0 + sum(slept))
     monkeypatch.setattr(time, "sleep", sleep)
-    progress = Progress(Bar(total=1, disable=True))
+    progress = Progress(Bar())
     progress.waiting(Wait(300.0, "the server is busy", "http://x"))
     with pytest.raises(KeyboardInterrupt):
         progress.sleep(300.0)
