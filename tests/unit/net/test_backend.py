@@ -12,7 +12,7 @@ from s4s_lab.net.backend import _WatchedStream
 class Plenty(httpcore2.NetworkStream):
     """A server so fast that as much has come as is asked for."""
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002  the interface has it
         return bytes(max_bytes)
 
 
