@@ -24,6 +24,8 @@ COMMANDS = {
     "tabulate": "Run views over FHIR files",
     "export": "Write tables as plain files",
     "status": "Show connections, lastCheck and last runs",
+    "verify": "Check everything again; repair what can be made anew",
+    "forget": "Remove one participant without residue",
 }
 
 

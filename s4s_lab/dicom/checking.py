@@ -92,6 +92,7 @@ class Checker:
         DatasetError
             If the index cannot be used.
         """
+        self.index.require_whole()
         seen: Counter[str] = Counter()
         findings: list[CacheFinding] = []
         for archive, study_uid in self._studies():

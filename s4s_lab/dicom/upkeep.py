@@ -32,6 +32,18 @@ class KeptIndex(Index):
         )
         return [StudyKey(*row) for row in rows]
 
+    def require_whole(self) -> None:
+        """Check the file's own structure.
+
+        Raises
+        ------
+        DatasetError
+            If it is damaged.
+        """
+        found = [text for (text,) in self.query("PRAGMA integrity_check(3)")]
+        if found not in ([], ["ok"]):
+            raise unusable(sqlite3.DatabaseError("its structure is damaged"))
+
     def set_aside(self, archive: str | None = None) -> list[tuple[str, str, SetAside]]:
         """Return what is in quarantine: archive, study, file.
 

@@ -2,6 +2,7 @@
 
 from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.dataset import Dataset, open_dataset
+from s4s_lab.lake.findings import Problem, VerifyReport
 from s4s_lab.lake.forgetting import ForgetReport
 from s4s_lab.lake.ledger import Ledger, PullRow
 from s4s_lab.lake.log import CurrentVersion, ResourceLog
@@ -13,10 +14,12 @@ __all__ = [
     "Dataset",
     "ForgetReport",
     "Ledger",
+    "Problem",
     "PullRow",
     "ResourceLog",
     "ResourceVersion",
     "Stage",
     "StagedVersions",
+    "VerifyReport",
     "open_dataset",
 ]

@@ -16,8 +16,8 @@ from pathlib import Path
 from s4s_lab.lake import durable
 from s4s_lab.lake.entries import entry_path, log_folder, read_entry
 
-_FOLDER = "_checksums"
-_COMMITTED, _SUMS, _TIMESTAMP = "committed", "sha256", "timestamp"
+CHECKSUMS = "_checksums"
+_COMMITTED, _SUMS, _OWN, _TIMESTAMP = "committed", "sha256", "own", "timestamp"
 
 
 def checksum_path(table: Path, version: int) -> Path:
@@ -30,7 +30,7 @@ def checksum_path(table: Path, version: int) -> Path:
     version : int
         Which version.
     """
-    return table / _FOLDER / f"{version:020}.json"
+    return table / CHECKSUMS / f"{version:020}.json"
 
 
 def sha256_of(path: Path) -> str:
@@ -72,7 +72,7 @@ def write_checksums(table: Path, version: int) -> Path:
     target.parent.mkdir(mode=durable.PRIVATE_FOLDER, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({_COMMITTED: entry.info.get(_TIMESTAMP), _SUMS: sums}, file, indent=1)
+        json.dump({_COMMITTED: entry.info.get(_TIMESTAMP), _SUMS: sums, _OWN: _own(sums)}, file, indent=1)
     Path(name).replace(target)
     return target
 
@@ -114,11 +114,19 @@ def read_checksums(table: Path, version: int) -> Mapping[str, str] | None:
     try:
         content = json.loads(path.read_bytes())
         committed, sums = content[_COMMITTED], dict(content[_SUMS])
+        whole = content[_OWN] == _own(sums)
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} holds no checksums") from None
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} holds no checksums")
     return None if _is_of_another(table, version, committed) else sums
+
+
+def _own(sums: Mapping[str, str]) -> str:
+    """Return the checksum of checksums: a damaged one accuses no file."""
+    return hashlib.sha256(json.dumps(sorted(sums.items())).encode()).hexdigest()
 
 
 def _is_of_another(table: Path, version: int, committed: object) -> bool:

@@ -153,6 +153,24 @@ class Connections:
             for cursor_id in by_query.values():
                 yield resource_type, cursor_id
 
+    def read(self, connection_id: str) -> ConnectionRecord:
+        """Return one connection.
+
+        Parameters
+        ----------
+        connection_id : str
+            Which one.
+
+        Raises
+        ------
+        DatasetError
+            If its file is damaged, or it has none.
+        """
+        content = self._read(connection_id)
+        if content is None:
+            raise DatasetError("The connection has been removed from the dataset.", hint="Connect again.")
+        return self._as_record(connection_id, content)
+
     def id_of(self, source: str, patient_id: str) -> str:
         """Return the id of a connection, whether it is in the dataset or not.
 

@@ -18,6 +18,7 @@ from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning, TableBehind, 
 from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.catalogue import Views
 from s4s_lab.lake.connections import ConnectionRecord, Connections
+from s4s_lab.lake.findings import VerifyReport
 from s4s_lab.lake.forgetting import ForgetReport, Forgetting, missing_in
 from s4s_lab.lake.images import IMAGES, ImageTable, in_order
 from s4s_lab.lake.ledger import Ledger
@@ -26,6 +27,7 @@ from s4s_lab.lake.moments import AsOf, until, version_at
 from s4s_lab.lake.overview import status_of
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.tables import ViewTables
+from s4s_lab.lake.verifying import Verifying, verified
 
 if TYPE_CHECKING:
     import duckdb
@@ -212,6 +214,28 @@ class Dataset:
         with self._locks.together(f"fetch-{record.connection_id}", busy=busy):
             self._connections.require(record)
             yield
+
+    def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Check everything again: hashes, files, row counts, tables against the log, images against their index.
+
+        Parameters
+        ----------
+        repair : bool
+            Whether to put right what can be: tables are derived anew, damaged images go to quarantine so that a fetch
+            brings them again, modes are narrowed. The log is never changed: what is damaged there is named.
+
+        Returns
+        -------
+        VerifyReport
+            What was checked; what is wrong, where, and what to do.
+
+        Raises
+        ------
+        DatasetBusy
+            If something is to be repaired and others write for a minute.
+        """
+        parts = (self._root, self.log, self._connections, self._tables, self._image_table, self._locks)
+        return verified(Verifying(*parts, repair))
 
     def forget(self, patient_id: str, fhir_url: str | None = None) -> ForgetReport:
         """Remove one participant without residue: rows in every version, raw JSON, images, watermarks, grants.

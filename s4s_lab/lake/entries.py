@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,15 @@ class Added:
         Partition column to value.
     data_change : bool
         False where rows were only moved, as by compaction.
+    stats : mapping
+        What the writer said of its rows: `numRecords`, `minValues`, `maxValues`.
     """
 
     path: str
     size: int
     partition: Mapping[str, str]
     data_change: bool
+    stats: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,8 @@ def _entry(version: int, bodies: Mapping[str, list[dict[str, Any]]]) -> Entry:
 
 def _added(body: Mapping[str, Any]) -> Added:
     # Paths are URL-encoded in the log and plain on the disk.
-    return Added(unquote(body["path"]), int(body["size"]), body["partitionValues"], bool(body["dataChange"]))
+    stats = json.loads(body.get("stats") or "{}")
+    return Added(unquote(body["path"]), int(body["size"]), body["partitionValues"], bool(body["dataChange"]), stats)
 
 
 def mark_of(transactions: Mapping[str, int]) -> str:

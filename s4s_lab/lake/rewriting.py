@@ -27,7 +27,7 @@ from deltalake import DeltaTable
 
 from s4s_lab.errors import DatasetError
 from s4s_lab.lake import delta, durable
-from s4s_lab.lake.checksums import checksum_path, has_checksums, write_checksums
+from s4s_lab.lake.checksums import CHECKSUMS, checksum_path, has_checksums, write_checksums
 from s4s_lab.lake.entries import MARK, TRANSACTIONS, entry_path, log_folder, mark_of, newest_version
 
 _NEW, _OLD, _SCRATCH = "_delta_log.forget", "_delta_log.old", "_forget"
@@ -338,4 +338,4 @@ def _sign(table: Path, newest: int) -> None:
     versions = [version for version in range(newest + 1) if not has_checksums(table, version)]
     files = {write_checksums(table, version) for version in versions}
     delta.make_durable([delta.Commit(table, newest, newest)])
-    durable.keep(files, {table / "_checksums"} if files else set())
+    durable.keep(files, {table / CHECKSUMS} if files else set())
