@@ -31,11 +31,11 @@ class Living:
     def write(self, patient: str, number: int, description: str | None) -> None:
         """Write a patient's study number so and so; delete it when there is nothing to write."""
         key = f"{patient}-{number}"
-        changes = {"patient": {"reference": f"Patient/{patient}"}, "description": description}
+        whose = {"reference": f"Patient/{patient}"}
         with self._one_at_a_time:
             record = self.records[patient]
             record.now = datetime.now(UTC)
-            record.write(KIND, key, None if description is None else study(key, **changes))
+            record.write(KIND, key, None if description is None else study(key, patient=whose, description=description))
 
     def answer(self, request: Request) -> Reply:
         """Answer one GET."""
