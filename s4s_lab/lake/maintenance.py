@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -130,7 +131,8 @@ def remove_orphans(root: Path, locks: Locks, *, older_than_s: float = DAY_S) -> 
             return []
         orphans = left + [path for search in found for path in search.still_unnamed()]
         for path in orphans:
-            path.unlink(missing_ok=True)
+            # A table that is on its way out is a folder.
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return orphans
 
 
@@ -220,7 +222,7 @@ def _chosen(piles: Iterable[_Pile], left: int) -> tuple[list[int | None], int]:
 def _tables(root: Path) -> list[Path]:
     derived = root / "tables"
     places = [root / "resources", root / "pulls", *(sorted(derived.iterdir()) if derived.is_dir() else [])]
-    return [path for path in places if log_folder(path).is_dir()]
+    return [path for path in places if not path.name.startswith(".") and log_folder(path).is_dir()]
 
 
 def _name(root: Path, table: Path) -> str:

@@ -192,7 +192,9 @@ def _close(root: Path) -> Iterator[str]:
 
 
 def _derived(root: Path) -> Iterator[Path]:
-    return (path for path in sorted((root / "tables").iterdir()) if log_folder(path).is_dir())
+    # A name that begins with a dot is that of a table on its way out.
+    folders = (path for path in sorted((root / "tables").iterdir()) if not path.name.startswith("."))
+    return (path for path in folders if log_folder(path).is_dir())
 
 
 def _is_unfinished(table: Path) -> bool:

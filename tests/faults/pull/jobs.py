@@ -34,7 +34,7 @@ def pull_once(root: Path, url: str, mode: PullMode = "auto") -> Told:
 
 def pull_by_command(root: Path, url: str) -> Told:
     """Do the same by `s4s pull`; the grant does not matter here."""
-    connections._reopened = lambda _record: connection(url)
+    connections._reopened = lambda record: connection(url)  # noqa: ARG005 - named as in the function replaced
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors):
         result = CliRunner().invoke(app, ["pull", "--dataset", str(root)])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import pyarrow as pa
 
 from s4s_lab import Dataset, open_dataset
@@ -19,6 +20,7 @@ from tests.wire.sync.server import FhirServer, Resource, study
 
 TABLES = ("explanation_of_benefit", "eob_item", "imaging_study", "patient")
 TYPES = ("ImagingStudy", "ExplanationOfBenefit")
+MARKS = ("resource_type", "last_check")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 Mode = Literal["auto", "broad"]
 # Type, id, hash, reason: what a row of the log says of a resource.
@@ -129,6 +131,7 @@ def rows(data: Dataset) -> list[Row]:
 
 
 def last_checks(data: Dataset) -> dict[str, datetime | None]:
-    """Return lastCheck by type."""
+    """Return lastCheck by type; None where there is none."""
     status = data.status()
-    return dict(zip(status["resource_type"], status["last_check"], strict=True)) if len(status) else {}
+    marks = {kind: None if mark is pd.NA else mark for kind, mark in zip(*map(status.get, MARKS), strict=True)}
+    return marks if len(status) else {}
