@@ -24,12 +24,10 @@ def opened(root: Path, *, cut: bool = False) -> Dataset:
 
 def check_log(data: Dataset, scene: Scene) -> None:
     """Nothing lost, twice or older than before; each lastCheck is that of the rows that are there."""
-    there, after = rows(data), rows(scene.after)
-    before = rows(open_dataset(scene.before)) if scene.before.exists() else []
+    before, there, after = scene.rows_before, rows(data), scene.rows_after
     assert not Counter(before) - Counter(there), "rows were lost"
     assert not Counter(there) - Counter(after), "rows came twice, or from nowhere"
-    marks = last_checks(data)
-    was = last_checks(open_dataset(scene.before)) if scene.before.exists() else {}
+    marks, was = last_checks(data), scene.checks_before
     for kind in TYPES:
         brought = [row for row in after if row[0] == kind and row not in before]
         have = [row for row in brought if row in there]
@@ -69,9 +67,9 @@ def check_next(data: Dataset, scene: Scene, url: str) -> None:
     again = pull(connection(url), data, mode=scene.mode)
     assert again.outcome == "done"
     assert data.log.digest() == scene.after.log.digest()
-    assert rows(data) == rows(scene.after)
+    assert rows(data) == scene.rows_after
     for name in TABLES:
-        assert data.arrow(name).equals(scene.after.arrow(name)), name
+        assert data.arrow(name).equals(scene.tables_after[name]), name
 
 
 def check(root: Path, scene: Scene, url: str, *, cut: bool = False) -> None:

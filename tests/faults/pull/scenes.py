@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,8 @@ class Scene:
         Of the pull.
     before, after : Path or Dataset
         `before` may be missing: then the pull makes the dataset.
+    seconds : float
+        How long the pull took undisturbed [s].
     """
 
     name: str
@@ -94,6 +97,26 @@ class Scene:
     before: Path
     after: Dataset
     seconds: float
+
+    @cached_property
+    def rows_before(self) -> list[Row]:
+        """What the log said before."""
+        return rows(open_dataset(self.before)) if self.before.exists() else []
+
+    @cached_property
+    def rows_after(self) -> list[Row]:
+        """What the log says after."""
+        return rows(self.after)
+
+    @cached_property
+    def checks_before(self) -> dict[str, datetime | None]:
+        """Each type's lastCheck before."""
+        return last_checks(open_dataset(self.before)) if self.before.exists() else {}
+
+    @cached_property
+    def tables_after(self) -> dict[str, pa.Table]:
+        """What the tables show after."""
+        return {name: self.after.arrow(name) for name in TABLES}
 
     def fresh(self, root: Path) -> Path:
         """Put the dataset as it was before in a new place."""

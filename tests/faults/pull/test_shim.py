@@ -30,7 +30,7 @@ def test_the_kernel_is_asked_nothing_that_is_not_counted(shim: Path, tmp_path: P
     strace, root, trace = shutil.which("strace"), tmp_path / "dataset", tmp_path / "trace"
     if strace is None:
         missing("needs strace")
-    command = [
+    tracing = [
         str(strace),
         "-f",
         "-y",
