@@ -14,6 +14,7 @@ from tests.faults.server.wire import Reply, Request
 
 Resource = dict[str, Any]
 Filter = Literal["honoured", "seconds", "dates", "broken", "ignored", "secretly ignored", "empty"]
+VersionIds = Literal["numbers", "names", "absent"]
 FILTERS: tuple[Filter, ...] = ("honoured", "seconds", "dates", "broken", "ignored", "secretly ignored", "empty")
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 PAGE = 2
@@ -49,6 +50,7 @@ class Record:
     total: int | Literal["exact", "absent"] = "exact"
     says_date: bool = True
     page: int = PAGE
+    version_ids: VersionIds = "numbers"
     history: dict[tuple[str, str], list[Version]] = field(default_factory=dict)
     between: list[Callable[[], None]] = field(default_factory=list)
 
@@ -77,6 +79,12 @@ class Record:
         moment = self.now if at is None else at
         shown = {key: [v for v in versions if v.visible <= moment] for key, versions in self.history.items()}
         return {key: versions[-1] for key, versions in shown.items() if versions and versions[-1].content is not None}
+
+    def shown(self, version: Version) -> Resource:
+        """Give a version as the server shows it, with its stamps."""
+        known = {"numbers": str(version.number), "names": f"W/{1000 - version.number}"}
+        number = {"versionId": known[self.version_ids]} if self.version_ids in known else {}
+        return {**(version.content or {}), "meta": {**number, "lastUpdated": instant(version.stamp)}}
 
     def settle(self) -> None:
         """Let time pass until everything that was written can be seen."""
@@ -109,7 +117,7 @@ class Record:
         version = self.present(self.now - self.lag).get((kind, key))
         if version is None:
             return self._refusal(410 if self._was_there(kind, key) else 404)
-        return self._reply(200, shown(version))
+        return self._reply(200, self.shown(version))
 
     def _was_there(self, kind: str, key: str) -> bool:
         return any(version.visible <= self.now - self.lag for version in self.history.get((kind, key), []))
@@ -119,7 +127,7 @@ class Record:
         if self._refuses(asked):
             return self._refusal(400)
         versions = self.present(self.now - self.lag)
-        found = [shown(v) for (k, _), v in sorted(versions.items()) if k == kind and self._matches(v, asked)]
+        found = [self.shown(v) for (k, _), v in sorted(versions.items()) if k == kind and self._matches(v, asked)]
         start, size = int(query.get("page", "0")), min(self.page, int(query.get("_count", self.page)))
         echo = "" if not asked or self.filter == "ignored" else f"&_lastUpdated={asked}"
         links = [{"relation": "self", "url": f"{base}/{kind}?patient=p1{echo}"}]
@@ -149,12 +157,6 @@ def _after(text: str) -> datetime:
     if "T" not in text:
         return bound.replace(tzinfo=UTC) + timedelta(days=1)
     return bound + (timedelta(milliseconds=1) if "." in text else timedelta(seconds=1))
-
-
-def shown(version: Version) -> Resource:
-    """Give a version as the server shows it, with its stamps."""
-    meta = {"versionId": str(version.number), "lastUpdated": instant(version.stamp)}
-    return {**(version.content or {}), "meta": meta}
 
 
 def study(key: str, *, endpoint: str | None = None, **changes: Any) -> Resource:
