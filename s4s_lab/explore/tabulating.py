@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from s4s_lab.errors import NotFhir, UsageError
-from s4s_lab.views import Subject, View, decode, load_view, run_views
+from s4s_lab.views import Document, Subject, View, checked_resource, decode, load_view, run_views, subjects_of
 
 Source = str | Path | Mapping[str, Any] | Iterable[str | Path | Mapping[str, Any]]
 AnyView = str | Path | Mapping[str, Any] | View
@@ -34,66 +34,39 @@ def _paths(source: str | Path) -> list[Path]:
     return files
 
 
-def _resource(value: Any, place: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise NotFhir(f"{place} holds no FHIR resource: a JSON object is due.")
-    if not isinstance(value.get("resourceType"), str):
-        raise NotFhir(f"{place} holds no FHIR resource: resourceType is missing.")
-    return value
-
-
-def _in_file(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the resources of a file: one a line when its first line is whole JSON, else the one that it is."""
+def _in_file(path: Path) -> Iterator[Document]:
+    """Yield what a file holds: one a line when its first line is whole JSON, else the one that it is."""
     try:
         with path.open("rb") as file:
             lines = enumerate(file, start=1)
             first = next((line for _, line in lines if line.strip(_BLANK)), b"").removeprefix(_BOM)
             if not first:
                 raise NotFhir(f"{path} is empty.")
-            try:
-                value = decode(first)
-            except NotFhir:
-                value = decode(first + file.read(), str(path))
-            yield _resource(value, str(path))
+            number, second = next(((at, line) for at, line in lines if line.strip()), (0, b""))
+            if not number:
+                yield Document(first, str(path))
+                return
+            if not _is_json(first):
+                yield Document(b"".join((first, second, file.read())), str(path))
+                return
+            yield Document(first, str(path))
+            yield Document(second, f"{path}, line {number},")
             for number, line in lines:
                 if line.strip():
-                    place = f"{path}, line {number},"
-                    yield _resource(decode(line, place), place)
+                    yield Document(line, f"{path}, line {number},")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def _entries(bundle: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    entries = bundle.get("entry")
-    found = entries if isinstance(entries, list) else [entries]
-    return [entry for entry in found if isinstance(entry, Mapping) and isinstance(entry.get("resource"), Mapping)]
+def _is_json(line: bytes) -> bool:
+    try:
+        decode(line)
+    except NotFhir:
+        return False
+    return True
 
 
-def _full_urls(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Map each entry's `fullUrl` to the literal reference of its resource."""
-    urls: dict[str, str] = {}
-    for entry in entries:
-        url, resource = entry.get("fullUrl"), entry["resource"]
-        resource_type, resource_id = resource.get("resourceType"), resource.get("id")
-        if isinstance(url, str) and isinstance(resource_type, str) and isinstance(resource_id, str):
-            urls[url] = f"{resource_type}/{resource_id}"
-    return urls
-
-
-def _subjects(top: Mapping[str, Any]) -> Iterator[Subject]:
-    """Yield a resource, or those of a Bundle and of the Bundles in it; contained resources stay where they are."""
-    waiting: list[tuple[Mapping[str, Any], Mapping[str, str]]] = [(top, {})]
-    while waiting:
-        resource, urls = waiting.pop()
-        if resource.get("resourceType") != "Bundle":
-            yield Subject(resource, full_urls=urls)
-            continue
-        entries = _entries(resource)
-        inner = {**urls, **_full_urls(entries)}
-        waiting.extend((entry["resource"], inner) for entry in reversed(entries))
-
-
-def _all_subjects(source: Source) -> Iterator[Subject]:
+def _all(source: Source) -> Iterator[Subject | Document]:
     if isinstance(source, str | Path | Mapping):
         source = [source]
     elif not isinstance(source, Iterable):
@@ -101,10 +74,9 @@ def _all_subjects(source: Source) -> Iterator[Subject]:
     for position, one in enumerate(source):
         if isinstance(one, str | Path):
             for path in _paths(one):
-                for resource in _in_file(path):
-                    yield from _subjects(resource)
+                yield from _in_file(path)
         else:
-            yield from _subjects(_resource(one, f"Resource {position}"))
+            yield from subjects_of(checked_resource(one, f"Resource {position}"))
 
 
 def tabulate_many(source: Source, views: Sequence[AnyView]) -> dict[str, pa.Table]:
@@ -134,7 +106,7 @@ def tabulate_many(source: Source, views: Sequence[AnyView]) -> dict[str, pa.Tabl
     ViewError
         If a view cannot be compiled.
     """
-    return run_views([load_view(view) for view in views], _all_subjects(source))
+    return run_views([load_view(view) for view in views], _all(source))
 
 
 def tabulate(source: Source, view: AnyView) -> pd.DataFrame:

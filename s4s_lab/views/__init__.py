@@ -7,18 +7,21 @@ SQL on FHIR v2 (HL7): ViewDefinition.
 
 from __future__ import annotations
 
+from s4s_lab.views.bundles import Document, Subject, checked_resource, decode, subjects_of
 from s4s_lab.views.columns import Column
 from s4s_lab.views.heads import Provenance
 from s4s_lab.views.loading import View, data_dictionary, load_view, packaged_views, read_view, table_schema
 from s4s_lab.views.resources import FhirVersion, fhir_version_of, resource_key
-from s4s_lab.views.running import Subject, decode, run_views
+from s4s_lab.views.running import run_batches, run_views
 
 __all__ = [
     "Column",
+    "Document",
     "FhirVersion",
     "Provenance",
     "Subject",
     "View",
+    "checked_resource",
     "data_dictionary",
     "decode",
     "fhir_version_of",
@@ -26,6 +29,8 @@ __all__ = [
     "packaged_views",
     "read_view",
     "resource_key",
+    "run_batches",
     "run_views",
+    "subjects_of",
     "table_schema",
 ]

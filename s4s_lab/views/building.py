@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from s4s_lab.values.uids import MAX_LENGTH
 from s4s_lab.views.definition import ColumnDefinition
 from s4s_lab.views.fhirpath import Scope
 from s4s_lab.views.heads import Head
 from s4s_lab.views.issues import bounded, shown
-from s4s_lab.views.kinds import MOMENT, TEXT, list_column, place_lists
+from s4s_lab.views.kinds import MOMENT, TEXT, place_lists
 from s4s_lab.views.loading import View, table_schema
 from s4s_lab.views.resources import FhirVersion
-from s4s_lab.views.rows import Row, compile_rows
+from s4s_lab.views.rows import Row, RowMaker, compile_rows
+from s4s_lab.views.uids import bare_uids
 
 # Our own hints in a column's `tag`; `s4s/unit` is the fourth.
 UID_TAG = "s4s/uid"
 WADO_BASE_TAG = "s4s/wado-base"
 WHEN_EMPTY_TAG = "s4s/issue-when-empty"
 _STUDIES = re.compile(r"/studies(?:/[^/?#]*)?/*$")
-_UID = r"^[0-9]+(?:\.[0-9]+)*$"
+# Rows, and for each the place of its resource among those that are read together.
+Part = tuple[pa.RecordBatch, npt.NDArray[np.int64]]
 # Bounds memory: what waits in Python lists before it becomes a chunk of Arrow.
 _CHUNK_ROWS = 20_000
 
@@ -49,32 +52,42 @@ def _wado_bases(addresses: pa.Array) -> pa.Array:
     return pa.array([None if one is None else wado_base(one) for one in addresses.to_pylist()], pa.string())
 
 
-def _bare_uids(uids: pa.Array) -> pa.Array:
-    """Do what `values.uids.bare_uid` does, for a whole column."""
-    return pc.replace_substring_regex(pc.utf8_trim_whitespace(uids), r"^(?i:urn:oid:)", "")
-
-
-class _Issues:
-    """The issues of one chunk, by row."""
+class Issues:
+    """What was wrong in some rows, by row."""
 
     def __init__(self) -> None:
         self.by_row: dict[int, list[str]] = {}
 
     def add(self, row: int, issue: str) -> None:
+        """Say one more thing about a row.
+
+        Parameters
+        ----------
+        row : int
+            Its position.
+        issue : str
+            A sentence.
+        """
         self.by_row.setdefault(row, []).append(issue)
 
     def column(self, rows: int) -> pa.Array:
-        nothing: list[str] = []
-        return list_column([bounded(self.by_row[row]) if row in self.by_row else nothing for row in range(rows)])
+        """Return the column `parse_issues`.
+
+        Parameters
+        ----------
+        rows : int
+            How many rows the table has.
+        """
+        counts = np.zeros(rows + 1, np.int32)
+        said: list[str] = []
+        for row in sorted(self.by_row):
+            issues = bounded(self.by_row[row])
+            counts[row + 1] = len(issues)
+            said += issues
+        return pa.ListArray.from_arrays(pa.array(np.cumsum(counts, dtype=np.int32)), TEXT.place(said, "string")[0])
 
 
-def _check_uids(array: pa.Array, name: str, issues: _Issues) -> None:
-    fine = pc.and_(pc.match_substring_regex(array, _UID), pc.less_equal(pc.binary_length(array), MAX_LENGTH))
-    for row in pc.indices_nonzero(pc.invert(pc.fill_null(fine, True))).to_pylist():
-        issues.add(row, f"{name}: {shown(array[row].as_py())} is no DICOM UID")
-
-
-def _place_list(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
+def _place_list(column: ColumnDefinition, values: list[Any], issues: Issues) -> pa.Array:
     array, by_row = place_lists(column.kind, values, column.called)
     for row, reasons in by_row.items():
         for reason in reasons:
@@ -82,23 +95,40 @@ def _place_list(column: ColumnDefinition, values: list[Any], issues: _Issues) ->
     return array
 
 
-def _place_single(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
+def _place_single(column: ColumnDefinition, values: list[Any], issues: Issues) -> pa.Array:
     array, reasons = column.kind.place(values, column.called)
     for row, reason in reasons.items():
         issues.add(row, f"{column.name}: {reason}")
     if UID_TAG in column.tags:
-        array = _bare_uids(array)
-        _check_uids(array, column.name, issues)
+        array, odd = bare_uids(array)
+        for row in odd:
+            issues.add(row, f"{column.name}: {shown(array[row].as_py())} is no DICOM UID")
     return _wado_bases(array) if WADO_BASE_TAG in column.tags else array
 
 
-def _place(column: ColumnDefinition, values: list[Any], issues: _Issues) -> pa.Array:
+def place(column: ColumnDefinition, values: list[Any], issues: Issues) -> pa.Array:
+    """Turn the values of a column into an Arrow array.
+
+    Parameters
+    ----------
+    column : ColumnDefinition
+        As the view declares it.
+    values : list
+        JSON values, `Unplaced` or None; lists of them for a collection.
+    issues : Issues
+        Told what became null or was left out, by position.
+    """
     array = (_place_list if column.collection else _place_single)(column, values, issues)
     if WHEN_EMPTY_TAG in column.tags:
         empty = pc.equal(pc.list_value_length(array), 0) if column.collection else pc.is_null(array)
         for row in pc.indices_nonzero(empty).to_pylist():
             issues.add(row, column.tags[WHEN_EMPTY_TAG])
     return array
+
+
+@lru_cache(maxsize=256)
+def _makers(view: View) -> dict[FhirVersion, RowMaker]:
+    return {version: compile_rows(plan, tolerant=view.packaged) for version, plan in view.plans.items()}
 
 
 class TableBuilder:
@@ -113,16 +143,17 @@ class TableBuilder:
     def __init__(self, view: View) -> None:
         self.view = view
         self.schema = table_schema(view)
-        self.makers = {version: compile_rows(plan, tolerant=view.packaged) for version, plan in view.plans.items()}
+        self.makers = _makers(view)
         self.columns = view.plans["r4"].all_columns()
         self.heads: list[Head] = []
         self.counts: list[int] = []
+        self.places: list[int] = []
         self.rows: list[Row] = []
-        self.chunks: list[pa.RecordBatch] = []
+        self.chunks: list[Part] = []
         self.issues = 0
         self.examples: list[str] = []
 
-    def take(self, resource: Mapping[str, Any], scope: Scope, version: FhirVersion, head: Head) -> None:
+    def take(self, resource: Mapping[str, Any], scope: Scope, version: FhirVersion, head: Head, place: int = 0) -> None:
         """Add the rows of one resource.
 
         Parameters
@@ -135,6 +166,8 @@ class TableBuilder:
             The FHIR version it is read as.
         head : tuple
             The cells its rows start with.
+        place : int
+            Its place among the resources that are read together.
         """
         rows = self.makers[version](resource, scope)
         if not rows:
@@ -142,6 +175,7 @@ class TableBuilder:
         self.rows += rows
         self.heads.append(head)
         self.counts.append(len(rows))
+        self.places.append(place)
         if len(self.rows) >= _CHUNK_ROWS:
             self.flush()
 
@@ -149,20 +183,31 @@ class TableBuilder:
         """Turn what waits into a chunk of Arrow."""
         if not self.rows:
             return
-        issues = _Issues()
+        issues = Issues()
         arrays = self._head(issues) if self.view.packaged else []
         cells = zip(*self.rows, strict=True)
-        arrays += [_place(column, list(values), issues) for column, values in zip(self.columns, cells, strict=True)]
+        arrays += [place(column, list(values), issues) for column, values in zip(self.columns, cells, strict=True)]
         if self.view.packaged:
             arrays.append(issues.column(len(self.rows)))
+        self.note(issues)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        self.chunks.append((batch, np.repeat(np.asarray(self.places), self.counts)))
+        self.rows, self.heads, self.counts, self.places = [], [], [], []
+
+    def note(self, issues: Issues) -> None:
+        """Keep what is needed to tell of values that fitted no cell.
+
+        Parameters
+        ----------
+        issues : Issues
+            Of some rows.
+        """
         self.issues += sum(map(len, issues.by_row.values()))
         self.examples = bounded(self.examples + [one for many in issues.by_row.values() for one in many])[:3]
-        self.chunks.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
-        self.rows, self.heads, self.counts = [], [], []
 
-    def _head(self, issues: _Issues) -> list[pa.Array]:
+    def _head(self, issues: Issues) -> list[pa.Array]:
         """Place the first columns once a resource, and let Arrow repeat them for each of its rows."""
-        by_resource = _Issues()
+        by_resource = Issues()
         *columns, id_issues = zip(*self.heads, strict=True)
         for resource, issue in enumerate(id_issues):
             if issue is not None:
@@ -187,7 +232,8 @@ class TableBuilder:
             f"{self.view.name}: values that fit no cell became null ({self.issues} times): {'; '.join(self.examples)}"
         )
 
-    def table(self) -> pa.Table:
-        """Return all rows, with the schema of `table_schema`."""
+    def drained(self) -> list[Part]:
+        """Return all rows since the last time, and for each the place of its resource."""
         self.flush()
-        return pa.Table.from_batches(self.chunks, self.schema)
+        parts, self.chunks = self.chunks, []
+        return parts

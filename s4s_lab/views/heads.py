@@ -90,8 +90,8 @@ Head = tuple[Any, ...]
 HeadMaker = Callable[[Mapping[str, Any], Provenance, Scope], Head]
 
 
-def _cell(path: str) -> Callable[[Any, Scope], Any]:
-    evaluate = compile_expression(parse(path), Compilation(tolerant=True))
+def _cell(path: str, resource_type: str) -> Callable[[Any, Scope], Any]:
+    evaluate = compile_expression(parse(path), Compilation(tolerant=True, owner=resource_type))
 
     def read(resource: Any, scope: Scope) -> Any:
         found = evaluate([resource], scope)
@@ -120,7 +120,7 @@ def compile_head(resource_type: str) -> HeadMaker:
     Callable
         `(resource, provenance, scope) → cells` in the order of `head_columns`, then an issue with the id or None.
     """
-    patient, version, updated = (_cell(path) for path in (patient_path(resource_type), "meta.versionId",
+    patient, version, updated = (_cell(path, resource_type) for path in (patient_path(resource_type), "meta.versionId",
                                                           "meta.lastUpdated"))  # fmt: skip
 
     def head(resource: Mapping[str, Any], provenance: Provenance, scope: Scope) -> Head:

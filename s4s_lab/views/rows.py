@@ -12,8 +12,8 @@ from typing import Any
 from s4s_lab.errors import ViewError
 from s4s_lab.views.definition import ColumnDefinition, Path, Select, ViewDefinition
 from s4s_lab.views.fhirpath import Compilation, Evaluator, Scope, compile_expression, mentions
-from s4s_lab.views.fhirpath.selecting import CHOICE_ELEMENTS
-from s4s_lab.views.fhirpath.syntax import Call, Expression, Member, This
+from s4s_lab.views.fhirpath.selecting import is_choice, owner_of
+from s4s_lab.views.fhirpath.syntax import Call, Expression, Member, This, walk
 from s4s_lab.views.issues import Unplaced
 
 Row = tuple[Any, ...]
@@ -44,10 +44,15 @@ def _steps(expression: Expression) -> tuple[str | None, ...] | None:
             return None
 
 
-def _direct(steps: Sequence[str | None], general: Cell) -> Cell:
-    """Walk plain steps without making lists; whatever is not plain in the data is left to the general way."""
-    # A choice element that is not there by its plain name may be there with its type at the end.
-    has_choice = not CHOICE_ELEMENTS.isdisjoint(steps)
+def _has_choice(expression: Expression, owner: str | None) -> bool:
+    return any(isinstance(one, Member) and is_choice(one.name, owner_of(one.base, owner)) for one in walk(expression))
+
+
+def _direct(steps: Sequence[str | None], general: Cell, *, has_choice: bool) -> Cell:
+    """Walk plain steps without making lists; whatever is not plain in the data is left to the general way.
+
+    A choice element that is not there by its plain name may be there with its type at the end.
+    """
 
     def read(node: Any, scope: Scope) -> Any:
         here = node
@@ -88,11 +93,15 @@ def _cell(column: ColumnDefinition, how: Compilation) -> Cell:
         )
 
     steps = _steps(column.path.expression)
-    return read if steps is None else _direct(steps, read)
+    if steps is None:
+        return read
+    return _direct(steps, read, has_choice=_has_choice(column.path.expression, how.owner))
 
 
 def _elements(select: Select, how: Compilation) -> Callable[[Any, Scope], list[Any]]:
-    evaluators = [_compile(path, how) for path in select.paths]
+    # `repeat` goes on from what it finds, which is not what it starts from.
+    from_here = how if select.iteration != "repeat" else replace(how, owner=None)
+    evaluators = [_compile(path, from_here) for path in select.paths]
     if select.iteration != "repeat":
         (evaluate,) = evaluators
         absent: list[Any] = [{}] if select.iteration == "forEachOrNull" else []
@@ -159,14 +168,20 @@ def _repeated(elements: Callable[[Any, Scope], list[Any]], body: RowMaker, *, co
     ]
 
 
-def _select(select: Select, how: Compilation) -> RowMaker:
+def _inside(select: Select, how: Compilation) -> Compilation:
+    owners = {owner_of(path.expression, how.owner) for path in select.paths}
+    return replace(how, owner=owners.pop() if len(owners) == 1 else None) if select.paths else how
+
+
+def _select(select: Select, outside: Compilation) -> RowMaker:
+    how = _inside(select, outside)
     parts = [_select(inner, how) for inner in select.selects]
     if select.union:
         parts.append(_union([_select(branch, how) for branch in select.union]))
     body = _product([_cell(column, how) for column in select.columns], parts)
     if select.iteration is None:
         return body
-    return _repeated(_elements(select, how), body, counting=_counts(select))
+    return _repeated(_elements(select, outside), body, counting=_counts(select))
 
 
 def _wanted(where: Sequence[Path], how: Compilation) -> Callable[[Any, Scope], bool]:
@@ -204,7 +219,7 @@ def compile_rows(definition: ViewDefinition, *, tolerant: bool) -> RowMaker:
     ViewError
         If a path names an unknown function or constant; the message names the element.
     """
-    how = Compilation(definition.constants, tolerant)
+    how = Compilation(definition.constants, tolerant, owner=definition.resource)
     body = _product((), [_select(select, how) for select in definition.selects])
     if not definition.where:
         return body

@@ -8,12 +8,12 @@ something that is no object gives an `Unplaced` value, which travels on to the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from s4s_lab.errors import ViewError
 from s4s_lab.views.fhirpath.functions import FUNCTIONS, TYPE_FUNCTIONS, Function
-from s4s_lab.views.fhirpath.selecting import children, chosen, of_type
+from s4s_lab.views.fhirpath.selecting import children, chosen, is_choice, of_type, owner_of
 from s4s_lab.views.fhirpath.syntax import (
     Call,
     Expression,
@@ -79,11 +79,14 @@ class Compilation:
         Give `Unplaced` values for what has not the form FHIR has for it, instead of nothing.
     declared : str, optional
         The FHIR type that the column declares: JSON does not tell a date from a dateTime without a time.
+    owner : str, optional
+        The name of the element, type or resource that the focus is, when it is known.
     """
 
     constants: Mapping[str, Any] = field(default_factory=dict)
     tolerant: bool = False
     declared: str | None = None
+    owner: str | None = None
 
 
 def _this(focus: list[Any], _scope: Scope) -> list[Any]:
@@ -115,7 +118,8 @@ def _member(base: Expression, name: str, how: Compilation) -> Evaluator:
         return lambda focus, scope: [
             one for one in inner(focus, scope) if isinstance(one, dict) and one.get("resourceType") == name
         ]
-    return lambda focus, scope: children(inner(focus, scope), name, tolerant=tolerant)
+    choice = is_choice(name, owner_of(base, how.owner))
+    return lambda focus, scope: children(inner(focus, scope), name, tolerant=tolerant, choice=choice)
 
 
 def _index(base: Expression, position: Expression, how: Compilation) -> Evaluator:
@@ -246,7 +250,8 @@ def _call(call: Call, how: Compilation) -> Evaluator:
         raise ViewError(f"{call.name}() is not known; there are {known}.")
     if not function.fewest <= len(call.arguments) <= function.most:
         raise ViewError(f"{call.name}() does not take {len(call.arguments)} arguments.")
-    arguments = [compile_expression(argument, how) for argument in call.arguments]
+    inside = replace(how, owner=owner_of(call.base, how.owner)) if call.name in ("where", "exists") else how
+    arguments = [compile_expression(argument, inside) for argument in call.arguments]
     return function.build(base, arguments, fhir_type_of(call.base) or how.declared)
 
 

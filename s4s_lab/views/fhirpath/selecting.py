@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from s4s_lab.views.fhirpath.syntax import Call, Expression, Index, Member, Operation, This
 from s4s_lab.views.issues import Unplaced, shown
 
 # Elements that FHIR STU3 and R4 write with their type at the end of the name (`value[x]`): they alone are worth a
@@ -17,7 +18,67 @@ procedure product rate reason reported scheduled serviced source start statusRea
 used value
 """
 CHOICE_ELEMENTS = frozenset(_CHOICES.split())
+# Elements of that name which are no choice, by the element, type or resource they stand in: nothing is searched there.
+_NO_CHOICE: dict[str, frozenset[str]] = {
+    name: frozenset(owners.split())
+    for name, owners in {
+        "amount": "adjudication payment total benefit",
+        "detail": "item ExplanationOfBenefit",
+        "diagnosis": "ExplanationOfBenefit",
+        "item": "ExplanationOfBenefit",
+        "procedure": "ExplanationOfBenefit",
+        "reason": "adjudication ImagingStudy",
+        "service": "item detail subDetail addItem",
+        "start": "billablePeriod period servicedPeriod Period",
+        "subject": "Coverage DiagnosticReport Endpoint ExplanationOfBenefit ImagingStudy Patient",
+        "value": "accession adjudication amount class identifier net quantity telecom totalBenefit totalCost"
+        " unallocDeductable unitPrice ContactPoint Identifier Money Quantity",
+    }.items()
+}
 _INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt", "integer64"})
+
+
+def is_choice(name: str, owner: str | None) -> bool:
+    """Say whether an element may be written with its type at the end of its name.
+
+    Parameters
+    ----------
+    name : str
+        The element's name.
+    owner : str or None
+        The name of the element, type or resource that it stands in, when it is known.
+
+    References
+    ----------
+    FHIR, "JSON representation": choice of data types.
+    """
+    return name in CHOICE_ELEMENTS and owner not in _NO_CHOICE.get(name, ())
+
+
+def owner_of(expression: Expression, owner: str | None) -> str | None:
+    """Return the name of the element or type that an expression leads to, as far as its text tells.
+
+    Parameters
+    ----------
+    expression : Expression
+        What `parse` gave.
+    owner : str or None
+        What `$this` is.
+    """
+    match expression:
+        case This():
+            return owner
+        case Member(_, name) | Call(_, "ofType", (Member(_, name),)):
+            return name
+        case Call(_, "extension", _):
+            return "extension"
+        case Call(base, "first" | "where", _) | Index(base, _):
+            return owner_of(base, owner)
+        case Operation("|", left, right):
+            found = owner_of(left, owner)
+            return found if found == owner_of(right, owner) else None
+        case _:
+            return None
 
 
 def _append(found: list[Any], value: Any) -> None:
@@ -46,7 +107,7 @@ def _any_choice(item: dict[str, Any], name: str) -> Any:
     return None
 
 
-def children(items: list[Any], name: str, *, tolerant: bool) -> list[Any]:
+def children(items: list[Any], name: str, *, tolerant: bool, choice: bool = False) -> list[Any]:
     """Return the elements `name` of all items, lists flattened, nulls left out.
 
     Parameters
@@ -57,12 +118,14 @@ def children(items: list[Any], name: str, *, tolerant: bool) -> list[Any]:
         The element's name.
     tolerant : bool
         Give an `Unplaced` for each item that is no object.
+    choice : bool
+        Take the element with any type at the end of its name where the plain name is not there.
     """
     found: list[Any] = []
     for item in items:
         if isinstance(item, dict):
             value = item.get(name)
-            if value is None and name in CHOICE_ELEMENTS:
+            if value is None and choice:
                 value = _any_choice(item, name)
             _append(found, value)
         elif tolerant:
@@ -91,7 +154,7 @@ def chosen(items: list[Any], name: str, type_name: str, *, tolerant: bool) -> li
     for item in items:
         if isinstance(item, dict):
             _append(found, item.get(key))
-            if name in item:
+            if item.get(name) is not None:
                 found.extend(of_type(children([item], name, tolerant=False), type_name))
         elif tolerant:
             found.append(misplaced(item))

@@ -1,0 +1,115 @@
+"""Which elements views read, and the structs that hold them: the decoder skips everything else in C.
+
+Every element may be an object where a list is due and the other way round. What an element holds at its end is any
+JSON, so that a value of the wrong type reaches its cell as it is. What does not fit otherwise makes the decoder raise,
+and the resource is read by the general back end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+Decode = Callable[[bytes | str], Any]
+_SCALAR = str | int | bool | None
+
+
+class Element:
+    """One element that some view reads.
+
+    Its attribute in a struct has a name of our own, so that no name from a view is ever one of Python's.
+
+    Parameters
+    ----------
+    attribute : str
+        Where a struct holds it.
+    """
+
+    def __init__(self, attribute: str = "") -> None:
+        self.attribute = attribute
+        self.get: Callable[[Any], Any] = attrgetter(attribute) if attribute else _itself
+        self.children: dict[str, Element] = {}
+        self.is_read = False
+        self.is_asked = False
+
+    def child(self, name: str) -> Element:
+        """Return the element of a name below this one; asked for the first time, it becomes a part of the structs.
+
+        Parameters
+        ----------
+        name : str
+            As in JSON.
+        """
+        if name not in self.children:
+            self.children[name] = Element(f"e{len(self.children)}")
+        return self.children[name]
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether one view reads its value and another one its children: FHIR versions differ in that."""
+        return self.is_read and bool(self.children)
+
+    def _type(self) -> Any:
+        if not self.children:
+            # What is only asked whether it is there is not decoded.
+            return Any if self.is_read or self.is_asked else msgspec.Raw
+        struct: Any = self.struct()
+        if self.is_read:
+            return struct | list[struct | _SCALAR] | _SCALAR
+        return struct | list[struct | None] | None
+
+    def struct(self) -> Any:
+        """Return a struct type with the elements below this one, each of them optional."""
+        fields = [(child.attribute, child._type(), None) for child in self.children.values()]
+        names = {child.attribute: name for name, child in self.children.items()}
+        return msgspec.defstruct("Element", fields, gc=False, rename=names)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def resource_decoder(root: Element) -> Decode:
+    """Return what decodes one resource.
+
+    Parameters
+    ----------
+    root : Element
+        Of the resource.
+    """
+    return _decoder(root.struct())
+
+
+class Entry(msgspec.Struct, gc=False):
+    """An entry of a Bundle, as far as tables need it."""
+
+    resource: Any = None
+    full_url: Any = msgspec.field(default=None, name="fullUrl")
+
+
+def bundle_decoder(root: Element) -> Decode:
+    """Return what decodes a Bundle of such resources: attributes `type` and `entry`, a list of `Entry` or None.
+
+    Parameters
+    ----------
+    root : Element
+        Of its resources.
+    """
+    entry = msgspec.defstruct(
+        "Entry", [("resource", root.struct() | None, None), ("full_url", Any, None)], gc=False,
+        rename={"full_url": "fullUrl"},
+    )  # fmt: skip
+    bundle = msgspec.defstruct(
+        "Bundle", [("type", Any, None), ("entry", list[entry | None] | None, None)], gc=False,  # type: ignore[valid-type]  # built here
+        rename={"type": "resourceType"},
+    )  # fmt: skip
+    return _decoder(bundle)
+
+
+def _decoder(struct: Any) -> Decode:
+    decode: Decode = msgspec.json.Decoder(struct, float_hook=Decimal).decode
+    return decode

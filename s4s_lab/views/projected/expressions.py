@@ -1,0 +1,462 @@
+"""FHIRPath trees to closures over batches of structs: the part of the language that pays, exactly as the general way.
+
+A closure takes a level of nodes and gives what the expression finds from each. Whatever is not as FHIR has it is not
+read here: its resource is left to the general back end, which says what was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from s4s_lab.views.fhirpath.functions import reference_target
+from s4s_lab.views.fhirpath.moments import Moment, is_moment
+from s4s_lab.views.fhirpath.selecting import is_choice, owner_of
+from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This, Variable, walk
+from s4s_lab.views.fhirpath.values import distinct, equal
+from s4s_lab.views.projected.batches import Found, Level, children
+from s4s_lab.views.projected.elements import Element
+
+Find = Callable[[Level], Found]
+_NOTHING: type = type(None)
+_SCALARS = frozenset({str, int, Decimal, bool})
+
+
+class Unsupported(Exception):
+    """The expression or view is beyond this back end; the general one runs it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How expressions are compiled.
+
+    Parameters
+    ----------
+    element : Element
+        What the focus is.
+    constants : Mapping of str to object
+        The view's constants by name.
+    tolerant : bool
+        As for the general back end; here it decides which resources are left to that.
+    owner : str, optional
+        The name of the element or type that the focus is, as far as it is known.
+    """
+
+    element: Element
+    constants: Mapping[str, Any]
+    tolerant: bool
+    owner: str | None
+
+    def below(self, expression: Expression, element: Element) -> Reading:
+        """Return how to read from what an expression finds.
+
+        Parameters
+        ----------
+        expression : Expression
+            What leads there.
+        element : Element
+            What it leads to.
+        """
+        return replace(self, element=element, owner=owner_of(expression, self.owner))
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What finds the values of an expression, and the element that they are; None for computed values."""
+
+    find: Find
+    element: Element | None
+
+
+def value(expression: Expression, how: Reading) -> Find:
+    """Compile an expression whose values are used as they are: in a cell, in a comparison.
+
+    Parameters
+    ----------
+    expression : Expression
+        What `parse` gave.
+    how : Reading
+        From where it is read.
+
+    Raises
+    ------
+    Unsupported
+        If it is beyond this back end.
+    """
+    compiled = compile_path(expression, how)
+    element = compiled.element
+    if element is None:
+        return compiled.find
+    if element is how.element:
+        raise Unsupported
+    element.is_read = True
+
+    def find(level: Level) -> Found:
+        found = compiled.find(level)
+        if element.is_mixed:
+            _leave(level, found, lambda kind: kind not in _SCALARS)
+        return found
+
+    return find
+
+
+def _leave(level: Level, found: Found, is_odd: Callable[[type], bool]) -> None:
+    """Leave the resources of values of odd types to the general back end; such values count as absent here."""
+    odd_kinds = {kind for kind in set(map(type, found.values)) - {_NOTHING} if is_odd(kind)}
+    if odd_kinds:
+        odd = [i for i, one in enumerate(found.values) if type(one) in odd_kinds]
+        level.odd(odd if found.owners is None else [found.owners[i] for i in odd])
+        for i in odd:
+            found.values[i] = None
+
+
+def compile_path(expression: Expression, how: Reading) -> Compiled:
+    """Compile an expression; what it reads becomes a part of the structs.
+
+    Parameters
+    ----------
+    expression : Expression
+        What `parse` gave.
+    how : Reading
+        From where it is read.
+
+    Raises
+    ------
+    Unsupported
+        If it is beyond this back end.
+    """
+    match expression:
+        case This():
+            return Compiled(lambda level: Found(level.nodes), how.element)
+        case Literal(constant):
+            return Compiled(_constant(constant), None)
+        case Variable("rowIndex"):
+            return Compiled(lambda level: Found(list(level.positions())), None)
+        case Variable(name) if name in how.constants:
+            return Compiled(_constant(how.constants[name]), None)
+        case Member(base, name):
+            return _member(expression, base, name, how)
+        case Operation(operator, left, right):
+            return Compiled(_remembered(expression, _operation(operator, left, right, how), how), None)
+        case Call():
+            return _call(expression, how)
+        case _:
+            raise Unsupported
+
+
+def _remembered(expression: Expression, find: Find, how: Reading) -> Find:
+    """Evaluate once a level what several columns and views ask for; equal literals may differ in type."""
+    inside = list(walk(expression))
+    kinds = tuple(type(one.value) for one in inside if isinstance(one, Literal))
+    own = id(how.constants) if any(isinstance(one, Variable) for one in inside) else None
+    key = (repr(expression), kinds, own, how.tolerant)
+    return lambda level: level.found(key, find)
+
+
+def _constant(constant: Any) -> Find:
+    return lambda level: Found([constant] * len(level))
+
+
+def _step(base: Compiled, element: Element, expression: Expression, how: Reading) -> Compiled:
+    above, get = base.element, element.get
+
+    def find(level: Level) -> Found:
+        found = base.find(level)
+        if above is not None and above.is_mixed:
+            _leave(level, found, _SCALARS.__contains__)
+        return children(found, get)
+
+    return Compiled(_remembered(expression, find, how), element)
+
+
+def _member(expression: Expression, base: Expression, name: str, how: Reading) -> Compiled:
+    if name[0].isupper() or is_choice(name, owner_of(base, how.owner)):
+        raise Unsupported
+    before = compile_path(base, how)
+    if before.element is None:
+        raise Unsupported
+    return _step(before, before.element.child(name), expression, how)
+
+
+def _of_type(call: Call, how: Reading) -> Compiled:
+    match call:
+        case Call(Member(base, name), "ofType", (Member(This(), kind),)):
+            pass
+        case _:
+            raise Unsupported
+    before = compile_path(base, how)
+    if before.element is None:
+        raise Unsupported
+    plain = _step(before, before.element.child(name), Member(base, name), how)
+    typed = _step(before, before.element.child(name + kind[0].upper() + kind[1:]), call, how)
+
+    def find(level: Level) -> Found:
+        # The element without a type at the end of its name is not FHIR, but other readers take it.
+        _leave(level, plain.find(level), lambda _kind: True)
+        return typed.find(level)
+
+    return Compiled(find, typed.element)
+
+
+def _call(call: Call, how: Reading) -> Compiled:
+    match call:
+        case Call(_, "ofType", _):
+            return _of_type(call, how)
+        case Call(base, "first", ()):
+            return _first(call, base, how)
+        case Call(base, "where", (criterion,)):
+            return _where(call, base, criterion, how)
+        case Call(base, "extension", (Literal(str()) as address,)):
+            return _where(call, Member(base, "extension"), Operation("=", Member(This(), "url"), address), how)
+        case Call(base, "exists" | "empty", ()):
+            return Compiled(_remembered(call, _exists(base, how, wanted=call.name == "exists"), how), None)
+        case Call(base, "not", ()):
+            return Compiled(_each(value(base, how), lambda one: not _true(one)), None)
+        case Call(base, "startsWith", (Literal(str(prefix)),)):
+            return Compiled(_each(value(base, how), lambda one: _starts(one, prefix)), None)
+        case Call(This(), "getResourceKey", ()):
+            return Compiled(
+                lambda level: Found([level.batch.keys[level.resource_of(i)] for i in range(len(level))]), None
+            )
+        case Call(base, "getReferenceKey", arguments):
+            return _reference_key(call, base, arguments, how)
+        case _:
+            raise Unsupported
+
+
+def _alternatives(expression: Expression) -> list[Expression]:
+    match expression:
+        case Operation("|", left, right):
+            return [*_alternatives(left), *_alternatives(right)]
+        case _:
+            return [expression]
+
+
+def _first(call: Call, base: Expression, how: Reading) -> Compiled:
+    compiled = [compile_path(one, how) for one in _alternatives(base)]
+    elements = {one.element for one in compiled}
+    if len(elements) > 1:
+        # Values from several places: they can be used, but not followed.
+        finds = [value(one, how) for one in _alternatives(base)]
+        element = None
+    else:
+        finds = [one.find for one in compiled]
+        element = compiled[0].element
+
+    def find(level: Level) -> Found:
+        values = finds[0](level).first(len(level))
+        for other in finds[1:]:
+            values = [b if a is None else a for a, b in zip(values, other(level).first(len(level)), strict=True)]
+        return Found(values)
+
+    return Compiled(_remembered(call, find, how), element)
+
+
+def _where(call: Call, base: Expression, criterion: Expression, how: Reading) -> Compiled:
+    before = compile_path(base, how)
+    if before.element is None or _is_about_this(criterion):
+        if before.element is not None:
+            before.element.is_read = True
+        holds = _holds_for_values(criterion)
+    else:
+        holds = value(criterion, how.below(base, before.element))
+
+    def find(level: Level) -> Found:
+        found = before.find(level).several()
+        below = found.level(level)
+        kept = [_true(one) for one in single(holds(below), below)]
+        owners = found.owners or ()
+        return Found(
+            [one for one, keep in zip(found.values, kept, strict=True) if keep],
+            [one for one, keep in zip(owners, kept, strict=True) if keep],
+        )
+
+    return Compiled(_remembered(call, find, how), before.element)
+
+
+def _is_about_this(criterion: Expression) -> bool:
+    return isinstance(criterion, Call) and criterion.name == "startsWith" and isinstance(criterion.base, This)
+
+
+def _holds_for_values(criterion: Expression) -> Find:
+    match criterion:
+        case Call(This(), "startsWith", (Literal(str(prefix)),)):
+            return lambda level: Found([_starts(one, prefix) for one in level.nodes])
+        case _:
+            raise Unsupported
+
+
+def _exists(base: Expression, how: Reading, *, wanted: bool) -> Find:
+    compiled = compile_path(base, how)
+    find = compiled.find
+    if compiled.element is not None:
+        compiled.element.is_asked = True
+
+    def exists(level: Level) -> Found:
+        found = find(level)
+        if found.owners is None:
+            return Found([(one is not None) is wanted for one in found.values])
+        there = [not wanted] * len(level)
+        for owner in found.owners:
+            there[owner] = wanted
+        return Found(there)
+
+    return exists
+
+
+def _each(find: Find, compute: Callable[[Any], Any]) -> Find:
+    """Apply a function to the single value of each node; nothing stays nothing."""
+    return lambda level: Found([None if one is None else compute(one) for one in single(find(level), level)])
+
+
+def _true(one: Any) -> bool:
+    """Read a value as a condition: nothing is not true, anything else that is no boolean is."""
+    return one is not None and one is not False
+
+
+def _starts(one: Any, prefix: str) -> bool | None:
+    return one.startswith(prefix) if isinstance(one, str) else None
+
+
+def single(found: Found, level: Level) -> list[Any]:
+    """Return the one value of each node, None where there is none; nodes with several are left to the general way.
+
+    Parameters
+    ----------
+    found : Found
+        What was found.
+    level : Level
+        From there.
+    """
+    if found.owners is not None and len(set(found.owners)) < len(found.owners):
+        level.odd(b for a, b in zip(found.owners, found.owners[1:], strict=False) if a == b)
+    return found.first(len(level))
+
+
+def _operation(operator: str, left: Expression, right: Expression, how: Reading) -> Find:
+    match operator, right:
+        case "|", _:
+            return _union(value(left, how), value(right, how))
+        case "=" | "!=", Literal(str(text)) if not isinstance(text, Moment) and not ("T" in text and is_moment(text)):
+            same, other = operator == "=", operator != "="
+            return _each(value(left, how), lambda one: same if one == text else other)
+        case "=" | "!=", _:
+            return _equality(operator, value(left, how), value(right, how))
+        case "and" | "or", _:
+            return _logic(operator, value(left, how), value(right, how))
+        case _:
+            raise Unsupported
+
+
+def _pairs(left: Find, right: Find, level: Level) -> zip[tuple[Any, Any]]:
+    return zip(single(left(level), level), single(right(level), level), strict=True)
+
+
+def _equality(operator: str, left: Find, right: Find) -> Find:
+    wanted = operator == "="
+
+    def compared(a: Any, b: Any) -> bool | None:
+        same = None if a is None or b is None else equal([a], [b])
+        return None if same is None else same is wanted
+
+    return lambda level: Found([compared(a, b) for a, b in _pairs(left, right, level)])
+
+
+def _logic(operator: str, left: Find, right: Find) -> Find:
+    decisive = operator == "or"
+
+    def joined(a: Any, b: Any) -> bool | None:
+        known = [None if one is None else _true(one) for one in (a, b)]
+        if decisive in known:
+            return decisive
+        return None if None in known else not decisive
+
+    return lambda level: Found([joined(a, b) for a, b in _pairs(left, right, level)])
+
+
+def _union(left: Find, right: Find) -> Find:
+    def find(level: Level) -> Found:
+        by_node: dict[int, list[Any]] = {}
+        for found in (left(level).several(), right(level).several()):
+            for owner, one in zip(found.owners or (), found.values, strict=True):
+                by_node.setdefault(owner, []).append(one)
+        united = {node: distinct(by_node[node]) for node in sorted(by_node)}
+        return Found(
+            [one for many in united.values() for one in many], [node for node, many in united.items() for _ in many]
+        )
+
+    return find
+
+
+def _reference_key(call: Call, base: Expression, arguments: tuple[Expression, ...], how: Reading) -> Compiled:
+    wanted: str | None = None
+    match arguments:
+        case (Member(This(), name),):
+            wanted = name
+        case (_, *_):
+            raise Unsupported
+    finds = [value(Member(one, "reference"), how) for one in _alternatives(base)]
+
+    def find(level: Level) -> Found:
+        united = finds[0](level)
+        for other in finds[1:]:
+            united = _concatenated(united, other(level))
+        found = united.several()
+        return _keys(found, level, wanted, how)
+
+    return Compiled(_remembered(call, find, how), None)
+
+
+def _concatenated(left: Found, right: Found) -> Found:
+    if (
+        left.owners is None
+        and right.owners is None
+        and not any(a is not None and b is not None for a, b in zip(left.values, right.values, strict=True))
+    ):
+        return Found([b if a is None else a for a, b in zip(left.values, right.values, strict=True)])
+    a, b = left.several(), right.several()
+    pairs = sorted(
+        [*zip(a.owners or (), a.values, strict=True), *zip(b.owners or (), b.values, strict=True)],
+        key=lambda one: one[0],
+    )
+    return Found([one for _, one in pairs], [owner for owner, _ in pairs])
+
+
+_target = lru_cache(maxsize=10_000)(reference_target)
+
+
+def _keys(found: Found, level: Level, wanted: str | None, how: Reading) -> Found:
+    values: list[Any] = []
+    owners: list[int] = []
+    urls = level.batch.full_urls
+    for owner, reference in zip(found.owners or (), found.values, strict=True):
+        text = reference if isinstance(reference, str) else ""
+        target = _target(urls[level.resource_of(owner)].get(text, text))
+        if target is None:
+            if how.tolerant:
+                level.odd([owner])
+        elif wanted in (None, target[0]):
+            values.append(target[1])
+            owners.append(owner)
+    return Found(values, owners)
+
+
+def as_lists(found: Found, level: Level) -> list[list[Any]]:
+    """Return the values of each node as a list, empty where there are none.
+
+    Parameters
+    ----------
+    found : Found
+        What was found.
+    level : Level
+        From there.
+    """
+    if found.owners is None:
+        return [[] if one is None else [one] for one in found.values]
+    lists: list[list[Any]] = [[] for _ in level.nodes]
+    for owner, one in zip(found.owners, found.values, strict=True):
+        lists[owner].append(one)
+    return lists

@@ -1,0 +1,78 @@
+"""DICOM UIDs in whole columns: bare, and checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from s4s_lab.values.uids import MAX_LENGTH
+
+_UID = r"^[0-9]+(?:\.[0-9]+)*$"
+_PREFIX = "urn:oid:"
+_DOT = ord(".")
+_IN_UIDS = np.zeros(256, np.bool_)
+_IN_UIDS[[*b"0123456789."]] = True
+
+
+def bare_uids(texts: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Do what `values.uids.bare_uid` and `is_uid` do, for a whole column.
+
+    Parameters
+    ----------
+    texts : pyarrow.Array
+        Strings: UIDs, with or without `urn:oid:`, or anything else.
+
+    Returns
+    -------
+    tuple of pyarrow.Array and list of int
+        The bare texts, and the positions of those that are no UIDs.
+
+    References
+    ----------
+    DICOM PS3.5, section 9: unique identifiers.
+    """
+    bare = _without_prefix(texts)
+    if _are_uids(bare):
+        return bare, []
+    bare = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts), r"^(?i:urn:oid:)", "")
+    fine = pc.and_(pc.match_substring_regex(bare, _UID), pc.less_equal(pc.binary_length(bare), MAX_LENGTH))
+    return bare, pc.indices_nonzero(pc.invert(pc.fill_null(fine, True))).to_pylist()
+
+
+def _without_prefix(texts: pa.Array) -> pa.Array:
+    """Cut the prefix off where all have it; where only some have it, nothing here: they do not look like UIDs then."""
+    if texts.offset or not pc.all(pc.starts_with(texts, _PREFIX), min_count=0).as_py():
+        return texts
+    validity, offset_buffer, data = texts.buffers()
+    if data is None:
+        return texts
+    offsets = np.frombuffer(offset_buffer, np.int32)[: len(texts) + 1]
+    filled = np.diff(offsets) > 0
+    kept = np.ones(offsets[-1], np.bool_)
+    starts = offsets[:-1][filled]
+    for place in range(len(_PREFIX)):
+        kept[starts + place] = False
+    shorter = offsets.copy()
+    shorter[1:] -= np.cumsum(filled, dtype=np.int32) * len(_PREFIX)
+    rest = np.frombuffer(data, np.uint8)[: offsets[-1]][kept]
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(shorter), pa.py_buffer(rest), validity)
+
+
+def _are_uids(texts: pa.Array) -> bool:
+    """Say whether every text is a UID, looking at all of their bytes at once; False may mean that this cannot tell."""
+    _, offset_buffer, data = texts.buffers()
+    if data is None or len(texts) == 0:
+        return False
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    lengths = np.diff(offsets)
+    filled = lengths > 0
+    if int(filled.sum()) != len(texts) - texts.null_count or int(lengths.max()) > MAX_LENGTH:
+        return False
+    used = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+    starts, ends = (offsets[:-1] - offsets[0])[filled], (offsets[1:] - offsets[0])[filled]
+    if not _IN_UIDS[used].all():
+        return False
+    dots = used == _DOT
+    # No text begins or ends with a dot, so two dots side by side are of one text.
+    return not (dots[starts].any() or dots[ends - 1].any() or (dots[1:] & dots[:-1]).any())
