@@ -53,13 +53,24 @@ RESPONSE_HEADERS = (
     "www-authenticate",
 )  # fmt: skip
 _UNREADABLE = re.compile(r"[^\x20-\x7e]")
-_MEDIA_TYPE = re.compile(r"[\w.+*-]{1,40}/[\w.+*-]{1,60}", re.ASCII)
-_MEDIA_PARAMETERS = frozenset({"charset", "type", "fhirversion", "q"})
+_MEDIA_TYPE = re.compile(
+    r"""[*]/[*] | multipart/(?:related|mixed|form-data) | text/(?:html|plain|xml|json|css)
+    | image/(?:jpeg|jp2|jls|png|gif|dicom-rle) | video/(?:mpeg|mp4)
+    | application/(?:fhir[+])?(?:json|xml)(?:[+]fhir)? | application/dicom(?:[+](?:json|xml))?
+    | application/(?:octet-stream|problem[+]json|x-www-form-urlencoded|pdf|zip|fhir[+]ndjson)""",
+    re.ASCII | re.VERBOSE | re.IGNORECASE,
+)
+_MEDIA_PARAMETERS = {
+    "charset": re.compile(r"\"?(?:utf-?8|us-ascii|iso-8859-\d{1,2}|windows-\d{4})\"?", re.ASCII | re.IGNORECASE),
+    "fhirversion": re.compile(r"\"?\d\.\d\"?", re.ASCII),
+    "q": re.compile(r"[01](?:\.\d{1,3})?", re.ASCII),
+}
 _ETAG = re.compile(r"(?:W/)?\"?\d{1,6}\"?", re.ASCII)
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z-]{1,20})(?:\s|$)", re.ASCII)
 _CHALLENGE_ERROR = re.compile(r"\berror=\"?([a-z_]{1,40})\"?(?=[,\s]|$)", re.ASCII)
 _DATE_OR_NUMBER = re.compile(r"[\d.+-]{1,16}|[A-Za-z]{3,9},? [\w :,+-]{10,40}|[a-z]{1,12}", re.ASCII)
-_PRODUCTS = re.compile(r"[\w./ ()+;:,-]{1,100}", re.ASCII)
+_CODINGS = re.compile(r"(?:(?:identity|gzip|x-gzip|deflate|br|zstd|compress|chunked)(?:, ?)?){1,6}", re.ASCII)
+_PRODUCTS = re.compile(r"[A-Za-z][A-Za-z _-]{0,30}(?:/[\w.-]{1,20})?(?: [(][\w ;.,:/-]{0,40}[)])?", re.ASCII)
 
 
 def traced_url(url: str) -> str:
@@ -163,14 +174,14 @@ def _header(name: str, value: str) -> str:
 
 
 _HARMLESS: Mapping[str, re.Pattern[str]] = {
-    "accept-encoding": _PRODUCTS,
-    "content-encoding": re.compile(r"[a-zA-Z, -]{1,40}", re.ASCII),
+    "accept-encoding": _CODINGS,
+    "content-encoding": _CODINGS,
     "content-length": re.compile(r"-?\d{1,20}", re.ASCII),
     "date": _DATE_OR_NUMBER,
     "etag": _ETAG,
     "retry-after": _DATE_OR_NUMBER,
     "server": _PRODUCTS,
-    "transfer-encoding": re.compile(r"[a-zA-Z, -]{1,40}", re.ASCII),
+    "transfer-encoding": _CODINGS,
     "user-agent": _PRODUCTS,
 }
 
@@ -185,6 +196,15 @@ def _media_type(text: str) -> str:
     shown = [main if _MEDIA_TYPE.fullmatch(main) else HIDDEN]
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        harmless = name.lower() in _MEDIA_PARAMETERS and re.fullmatch(r"\"?[\w./+-]{1,60}\"?", value, re.ASCII)
-        shown.append(parameter if harmless else f"{name}={HIDDEN}" if name.lower() == "boundary" else HIDDEN)
+        shown.append(parameter if _harmless_parameter(name.lower(), value) else f"{_parameter_name(name)}{HIDDEN}")
     return "; ".join(shown)
+
+
+def _harmless_parameter(name: str, value: str) -> bool:
+    if name == "type":
+        return _MEDIA_TYPE.fullmatch(value.strip('"')) is not None
+    return name in _MEDIA_PARAMETERS and _MEDIA_PARAMETERS[name].fullmatch(value) is not None
+
+
+def _parameter_name(name: str) -> str:
+    return f"{name}=" if name.lower() in ("boundary", "type", *_MEDIA_PARAMETERS) else ""
