@@ -7,10 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from s4s_lab import Dataset, open_dataset, pull
-from s4s_lab.errors import S4SWarning
+from s4s_lab.errors import S4SWarning, TableBehind
 from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.delta import open_table
-from s4s_lab.lake.tables import SHOWN
 from tests.faults.pull.scenes import LONG_AGO, TABLES, TYPES, Scene, last_checks, rows
 from tests.wire.sync.conftest import connection
 
@@ -36,13 +35,16 @@ def check_log(data: Dataset, scene: Scene) -> None:
         assert (marks.get(kind) or LONG_AGO) >= (was.get(kind) or LONG_AGO), "lastCheck went back"
 
 
-def check_tables(data: Dataset) -> None:
-    """A table shows what the log says, or is seen to be behind."""
-    for name in TABLES:
-        derived = data._tables.as_of(name, data.log.version, fallen_out=True)
-        if (data.path(name) / "_delta_log").is_dir() and data._tables.shown(name) == data.log.version:
-            assert open_table(data.path(name)).transaction_version(SHOWN) == data.log.version
-        assert data.arrow(name, fallen_out=True).equals(derived), f"{name} is not what the log says"
+def check_tables(data: Dataset, scene: Scene) -> None:
+    """A table shows what the log says of its type, as before the pull or as after it; one that is behind is seen so."""
+    there = rows(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TableBehind)
+        shown = {name: data.arrow(name) for name in TABLES}
+    for name, kind in TABLES.items():
+        come = [row for row in scene.rows_after if row[0] == kind and row not in scene.rows_before]
+        expected = scene.tables_after if come and come[0] in there else scene.tables_before
+        assert shown[name].equals(expected[name]), f"{name} is not what the log says"
 
 
 def check_files(data: Dataset) -> None:
@@ -76,7 +78,7 @@ def check(root: Path, scene: Scene, url: str, *, cut: bool = False) -> None:
     """Check everything."""
     data = opened(root, cut=cut)
     check_log(data, scene)
-    check_tables(data)
+    check_tables(data, scene)
     check_files(data)
     check_next(data, scene, url)
-    check_tables(opened(root))
+    check_tables(opened(root), scene)

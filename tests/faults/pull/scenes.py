@@ -19,7 +19,13 @@ from s4s_lab.values.instants import utc_now
 from tests.faults.pull.worker import Worker
 from tests.wire.sync.server import FhirServer, Resource, study
 
-TABLES = ("explanation_of_benefit", "eob_item", "imaging_study", "patient")
+# Which type each table is made of.
+TABLES = {
+    "explanation_of_benefit": "ExplanationOfBenefit",
+    "eob_item": "ExplanationOfBenefit",
+    "imaging_study": "ImagingStudy",
+    "patient": "Patient",
+}
 TYPES = ("ImagingStudy", "ExplanationOfBenefit")
 MARKS = ("resource_type", "last_check")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -112,6 +118,14 @@ class Scene:
     def checks_before(self) -> dict[str, datetime | None]:
         """Each type's lastCheck before."""
         return last_checks(open_dataset(self.before)) if self.before.exists() else {}
+
+    @cached_property
+    def tables_before(self) -> dict[str, pa.Table]:
+        """What the tables showed before; nothing where there was no dataset."""
+        if not self.before.exists():
+            return {name: table.slice(0, 0) for name, table in self.tables_after.items()}
+        data = open_dataset(self.before)
+        return {name: data.arrow(name) for name in TABLES}
 
     @cached_property
     def tables_after(self) -> dict[str, pa.Table]:

@@ -59,7 +59,7 @@ def test_when_a_pull_has_ended_a_power_cut_takes_nothing_that_counts(pulled: Rec
     data = opened(written(recording.state(recording.length, "lost", chance), tmp_path / "cut"))
     assert data.log.digest() == pulled.scene.after.log.digest()
     assert len(data.ledger.rows()) == len(pulled.scene.after.ledger.rows())
-    check_tables(data)
+    check_tables(data, pulled.scene)
 
 
 @pytest.mark.long
@@ -83,8 +83,8 @@ def check_cut(pulled: Recorded, root: Path, *, converges: bool) -> None:
     """Everything can be read, lastCheck is that of the rows; sometimes also: the next pull ends the same."""
     data = opened(root, cut=True)
     check_log(data, pulled.scene)
-    check_tables(data)
+    check_tables(data, pulled.scene)
     assert data.ledger.rows().num_rows >= 0
     if converges:
         check_next(data, pulled.scene, pulled.url)
-        check_tables(opened(root))
+        check_tables(opened(root), pulled.scene)
