@@ -31,7 +31,9 @@ _RETRIES = 100
 _DAMAGED = "Open the dataset again: what is unfinished is set aside. If that does not help, restore it from a backup."
 _COMPRESSED = WriterProperties(compression="ZSTD")
 # Whole row groups are held in memory, by who writes and by who reads them: of raw JSON, some megabytes.
-_ROW_GROUPS = WriterProperties(compression="ZSTD", max_row_group_size=4096)
+_ROW_GROUPS = WriterProperties(compression="ZSTD", max_row_group_size=2048)
+# So are whole files by who writes them.
+_FILE_BYTES = 8 << 20
 # Versions are kept until the user says otherwise, and with them the log entries that tell what changed.
 _KEPT = {
     "delta.enableExpiredLogCleanup": "false",
@@ -160,6 +162,7 @@ def append(table: Path, rows: pa.RecordBatchReader | pa.Table, *, transactions: 
             rows,
             mode="append",
             writer_properties=_ROW_GROUPS,
+            target_file_size=_FILE_BYTES,
             commit_properties=_properties(transactions),
         )
     return Commit(table, before + 1, handle.version())
