@@ -273,7 +273,7 @@ def compact(table: Path, buckets: Sequence[int] | None, *, size: int) -> Commit:
     return Commit(table, before + 1, handle.version())
 
 
-def note(table: Path, *, transactions: Mapping[str, int]) -> Commit:
+def note(table: Path, *, transactions: Mapping[str, int], handle: DeltaTable | None = None) -> Commit:
     """Make a commit that changes no row and holds numbers.
 
     Parameters
@@ -282,18 +282,23 @@ def note(table: Path, *, transactions: Mapping[str, int]) -> Commit:
         Its folder.
     transactions : mapping of str to int
         Application id to number.
+    handle : DeltaTable, optional
+        The table, when it is open already.
 
     Raises
     ------
     DatasetBusy
         If another process is writing the same numbers.
     """
-    handle = open_table(table)
+    handle = open_table(table) if handle is None else handle
     before = handle.version()
     with _written_to(table):
         handle.create_write_transaction([], "append", handle.schema(), commit_properties=_properties(transactions))
-    handle.update_incremental()
-    return Commit(table, before + 1, handle.version())
+    version = before + 1
+    # Others may have written as well; to look is cheaper than to read the log again.
+    while entry_path(table, version + 1).is_file():
+        version += 1
+    return Commit(table, before + 1, version)
 
 
 @contextmanager
@@ -341,12 +346,17 @@ def make_durable(commits: Iterable[Commit]) -> None:
         # Another writer may have been killed before it synced what this commit is built on.
         first = commit.first if known is None else min(commit.first, known + 1)
         newest[commit.table] = max(commit.version, newest.get(commit.table, 0))
+        of_table: set[Path] = set()
         for version in range(first, commit.version + 1):
-            files.update(_files_of(commit.table, version))
+            of_table.update(_files_of(commit.table, version))
             if not has_checksums(commit.table, version):
                 with durable.told(commit.table):
-                    files.add(write_checksums(commit.table, version))
-        folders.update(folder for file in files for folder in file.parents if folder.is_relative_to(commit.table))
+                    of_table.add(write_checksums(commit.table, version))
+        files |= of_table
+        inside = {file.parent for file in of_table}
+        folders.update(
+            one for folder in inside for one in (folder, *folder.parents) if one.is_relative_to(commit.table)
+        )
         if commit.first == 0:
             durable.sync(commit.table.parent)
     durable.keep(files, folders)

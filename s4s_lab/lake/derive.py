@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from s4s_lab.lake import delta
+from s4s_lab.lake import delta, durable
 from s4s_lab.lake.catalogue import catalogue, layout
 from s4s_lab.lake.log import LOG_SCHEMA, Patient, ResourceLog
 from s4s_lab.lake.state import KEY, ORDER, standing
@@ -109,6 +109,7 @@ class Spool:
     """Rows of several tables on their way, in memory while they are few, in unnamed files when they are many."""
 
     def __init__(self, schemas: Mapping[str, pa.Schema], folder: Path) -> None:
+        self._folder = folder
         self._files: dict[str, IO[bytes]] = {
             name: SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 - closed by `spooled`
             for name in schemas
@@ -123,8 +124,9 @@ class Spool:
         tables : mapping of str to pa.Table
             By name.
         """
-        for name, rows in tables.items():
-            self._writers[name].write_table(rows)
+        with durable.told(self._folder):
+            for name, rows in tables.items():
+                self._writers[name].write_table(rows)
 
     def reader(self, name: str) -> pa.RecordBatchReader:
         """Return everything that was added to one table; nothing can be added to it after this.
@@ -134,8 +136,9 @@ class Spool:
         name : str
             Which table.
         """
-        self._writers[name].close()
-        self._files[name].seek(0)
+        with durable.told(self._folder):
+            self._writers[name].close()
+            self._files[name].seek(0)
         return pa.ipc.open_stream(self._files[name])
 
     def close(self) -> None:

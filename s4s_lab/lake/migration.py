@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +58,8 @@ class Standing:
         What is different, for a sentence to show in brackets.
     readable : bool
         Whether the view's columns can be read from the table.
+    handle : DeltaTable or None
+        The table, as it was opened to see this.
     """
 
     fit: Fit
@@ -65,6 +67,7 @@ class Standing:
     generation: int = 0
     change: str = ""
     readable: bool = False
+    handle: DeltaTable | None = field(default=None, repr=False, compare=False)
 
 
 @lru_cache(maxsize=256)
@@ -125,13 +128,13 @@ def stand(handle: DeltaTable | None, view: View, shown_by: str) -> Standing:
     known = handle.transaction_version(f"{HOLDS}-{fingerprint(view)}")
     readable = _holds(handle, layout(view))
     if known is not None and readable and known == generation:
-        return Standing(Fit.SAME, shown, generation, readable=True)
+        return Standing(Fit.SAME, shown, generation, readable=True, handle=handle)
     if known is not None and known < generation:
-        return Standing(Fit.OLDER, shown, generation, readable=readable)
+        return Standing(Fit.OLDER, shown, generation, readable=readable, handle=handle)
     fit, change = _compared(handle, layout(view))
     if fit is Fit.RETOLD and not generation:
         fit, change = Fit.NONE, ""
-    return Standing(fit, shown, generation, change, readable)
+    return Standing(fit, shown, generation, change, readable, handle)
 
 
 def _kinds(schema: Schema) -> dict[str, str]:
@@ -146,7 +149,13 @@ def _kinds_of(view: Layout) -> dict[str, str]:
 
 
 def _holds(handle: DeltaTable, view: Layout) -> bool:
-    return _kinds_of(view).items() <= _kinds(handle.schema()).items()
+    # Compared as text first: most tables have the same columns.
+    return handle.schema().to_json() == _text_of(view) or _kinds_of(view).items() <= _kinds(handle.schema()).items()
+
+
+@lru_cache(maxsize=256)
+def _text_of(view: Layout) -> str:
+    return str(Schema.from_arrow(view.stored).to_json())
 
 
 def _compared(handle: DeltaTable, view: Layout) -> tuple[Fit, str]:

@@ -345,7 +345,9 @@ class ViewTables:
         for views, patients in parts:
             if patients is not None and not patients:
                 for view in views:
-                    yield delta.note(self.folder / view.name, transactions={SHOWN: target})
+                    yield delta.note(
+                        self.folder / view.name, transactions={SHOWN: target}, handle=standings[view].handle
+                    )
                 continue
             try:
                 yield from self._derive_into(views, standings, target, patients)
