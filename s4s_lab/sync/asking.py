@@ -11,7 +11,7 @@ from s4s_lab.connection import Connection
 from s4s_lab.lake import ConnectionRecord, CurrentVersion, Dataset
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.advice import Advice
-from s4s_lab.sync.filtering import Behaviour, filter_behaviour, means_started, newest_ids, stamps_of, updates
+from s4s_lab.sync.filtering import Behaviour, filter_behaviour, judged_by, newest_ids, stamps_of, updates
 from s4s_lab.sync.listing import Listing, Source
 from s4s_lab.sync.reports import Filter, Mode
 from s4s_lab.sync.watermark import is_ahead
@@ -117,9 +117,9 @@ def _behaviour(run: Run, source: Source, advice: Advice, current: Mapping[str, C
     found = filter_behaviour(source)
     if found.filter == "unknown":
         return known if advice.misled else replace(known, filter="unknown")
-    if found.filter == "honoured" and source.item.resource_type == "ImagingStudy":
-        stamps = stamps_of(run.data.log.raw(run.record, "ImagingStudy", newest_ids(current)), current)
-        return replace(found, filter="started-like") if means_started(source, stamps, found.precision) else found
+    if found.filter == "honoured":
+        raws = run.data.log.raw(run.record, source.item.resource_type, newest_ids(current))
+        return judged_by(source, stamps_of(raws, current), found.precision)
     return found
 
 
@@ -134,7 +134,9 @@ def _ask_update(source: Source, advice: Advice, last_check: datetime, behaviour:
         source.tally.warn(f"{_USELESS['ignored']}: every pull brings the whole record")
         return Asked("update", "ignored", last_check, listing)
     if behaviour.filter == "started-like":
-        source.tally.warn("the server takes _lastUpdated for the study's own date: broad pulls come sooner")
+        source.tally.warn(
+            "the server takes _lastUpdated for another date than that of the change: broad pulls come sooner"
+        )
     return Asked("update", "unknown" if behaviour.filter == "broken" else behaviour.filter, last_check, listing)
 
 

@@ -20,10 +20,10 @@ _NEVER = datetime(2200, 1, 3, tzinfo=UTC)
 _DAY = timedelta(days=1)
 # So much later than its start a study has to be stamped for the two to be told apart in days, in any zone.
 _LONG_AFTER = timedelta(days=4)
-_NOT_TELLING = (_EVER, "")
-# How many studies, those stamped last, are looked at.
+_JUST_BEFORE = timedelta(seconds=1)
+# How many records, those stamped last, are looked at.
 SAMPLE = 50
-# Where a study that changed last has not come within so many pages, nothing is concluded.
+# Where a record that changed last has not come within so many pages, nothing is concluded.
 _PAGES_TO_LOOK_THROUGH = 20
 
 
@@ -37,7 +37,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Stamps:
-    """When a study was last changed at the server, and when it was acquired; None where it does not say."""
+    """When a record was last changed at the server, and when a study was acquired; None where it does not say."""
 
     resource_id: str
     last_updated: datetime | None
@@ -153,38 +153,53 @@ def _is(entry: Entry, kind: str, resource_id: str | None) -> bool:
     return matches and (resource_id is None or entry.resource_id == resource_id)
 
 
-def means_started(source: Source, stamps: list[Stamps], precision: Precision) -> bool:
-    """Say whether `_lastUpdated` of a server means the study's own date, `ImagingStudy.started`.
+def judged_by(source: Source, stamps: list[Stamps], precision: Precision) -> Behaviour:
+    """Judge a filter that seems to work by a record that has to come when it is asked for from just before its change.
 
-    A study that was acquired long before it was last changed tells: asked from a day before that change, a server that
-    filters by `meta.lastUpdated` has to bring it. Where no study tells, and every one has either no `meta.lastUpdated`
-    or the same one as `started`, the server is taken for one that does.
+    A server that leaves the record out then, and brings it when asked from days before, takes instants for whole days:
+    it is asked in days from now on. One that leaves it out then too goes by another date. A study that was acquired
+    long before it was last changed tells that best. Where no study does, and every one has either no
+    `meta.lastUpdated` or the same one as `started`, the server is taken for one that goes by that.
 
     Parameters
     ----------
     source : Source
         Whom to ask.
     stamps : list of Stamps
-        Of known studies.
+        Of known records.
     precision : {"millisecond", "second", "date"}
         The finest that the server takes.
+
+    Returns
+    -------
+    Behaviour
+        `honoured` or `started-like`, and the precision to ask in.
 
     References
     ----------
     sync-for-science/imaging, README: the server may filter by `Meta.lastUpdated` or by `ImagingStudy.started`.
     """
+    found: Filter = "started-like" if _only_started(stamps) else "honoured"
+    dated = [(_tells(one), one.last_updated, one.resource_id) for one in stamps if one.last_updated is not None]
+    if not dated:
+        return Behaviour(found, precision)
+    _, changed, resource_id = max(dated)
+    if _comes(source, {"_lastUpdated": since(changed, _JUST_BEFORE, precision)}, resource_id) is not False:
+        return Behaviour(found, precision)
+    if _comes(source, {"_lastUpdated": since(changed, _DAY, "date")}, resource_id) is not False:
+        return Behaviour(found, "date")
+    return Behaviour("started-like", precision)
+
+
+def _only_started(stamps: list[Stamps]) -> bool:
+    """Say whether no stamp of these studies says anything but when the study was acquired."""
     dated = [one for one in stamps if one.started is not None]
-    changed, resource_id = max(map(_telling, dated), default=_NOT_TELLING)
-    if not resource_id:
-        return bool(dated) and all(one.last_updated in (None, one.started) for one in dated)
-    return _comes(source, {"_lastUpdated": since(changed, _DAY, precision)}, resource_id) is False
+    return bool(dated) and all(one.last_updated in (None, one.started) for one in dated)
 
 
-def _telling(one: Stamps) -> tuple[datetime, str]:
-    """Return when a study was changed, and its id, if that was long enough after it was acquired."""
-    if one.last_updated is None or one.started is None or one.last_updated - one.started < _LONG_AFTER:
-        return _NOT_TELLING
-    return one.last_updated, one.resource_id
+def _tells(one: Stamps) -> bool:
+    """Say whether a study was changed so long after it was acquired that the two dates are told apart."""
+    return one.last_updated is not None and one.started is not None and one.last_updated - one.started >= _LONG_AFTER
 
 
 def newest_ids(current: Mapping[str, CurrentVersion]) -> list[str]:
@@ -200,16 +215,21 @@ def newest_ids(current: Mapping[str, CurrentVersion]) -> list[str]:
 
 
 def stamps_of(raws: Mapping[str, str], current: Mapping[str, CurrentVersion]) -> list[Stamps]:
-    """Return when studies were changed and acquired.
+    """Return when records were changed and, for studies, acquired; those without an id of their own are left out.
 
     Parameters
     ----------
     raws : mapping of str to str
-        Raw JSON of ImagingStudy by id.
+        Raw JSON by id.
     current : mapping of str to CurrentVersion
         The log's newest versions by id.
     """
-    return [Stamps(key, current[key].last_updated, _started(json.loads(raw))) for key, raw in raws.items()]
+    resources = {key: json.loads(raw) for key, raw in raws.items()}
+    return [
+        Stamps(key, current[key].last_updated, _started(resource))
+        for key, resource in resources.items()
+        if resource.get("id") == key
+    ]
 
 
 def _started(study: Mapping[str, object]) -> datetime | None:

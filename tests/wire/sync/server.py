@@ -125,7 +125,7 @@ class FhirServer:
             return True
         if self.filter == "empty":
             return False
-        text = updated.removeprefix("gt")
+        text = updated.removeprefix("gt")[: 10 if self.filter == "rounding" else None]
         bound = datetime.fromisoformat(text)
         if bound.tzinfo is None:
             bound = bound.replace(tzinfo=UTC) + timedelta(days=1)

@@ -62,8 +62,9 @@ def test_the_canaries_ask_for_one_resource_and_nothing_a_gateway_refuses(
     pull(link, data, types=TYPES)
     server.requests.clear()
     pull(link, data, types=TYPES)
-    ever, never, _ = server.requests
+    ever, never, newest, _ = server.requests
     assert ever == "/fhir/ImagingStudy?patient=p1&_lastUpdated=gt1970-01-02T00:00:00.000Z&_count=1"
+    assert newest == "/fhir/ImagingStudy?patient=p1&_lastUpdated=gt2019-12-31T23:59:59.000Z"
     assert never == "/fhir/ImagingStudy?patient=p1&_lastUpdated=gt2200-01-02T00:00:00.000Z&_count=1"
 
 
@@ -119,7 +120,7 @@ def test_a_server_that_takes_the_studys_date_is_found_out_and_pulled_broad_more_
     pull(link, data, types=TYPES)
     result = only(pull(link, data, types=TYPES))
     assert (result.mode, result.filter) == ("update", "started-like")
-    assert any("study's own date" in text for text in result.warnings)
+    assert any("another date" in text for text in result.warnings)
     assert result.next_broad is not None
     assert result.next_broad <= now() + 32 * DAY
 
@@ -129,11 +130,43 @@ def test_a_server_that_filters_by_changes_is_not_suspected(server: FhirServer, l
     pull(link, data, types=TYPES)
     server.requests.clear()
     assert only(pull(link, data, types=TYPES)).filter == "honoured"
-    # It was asked from a day before the last change on, and has shown what changed.
+    # It was asked from just before the last change on, and has shown what changed.
     changed = datetime.fromisoformat(asked_filters(server)[2].removeprefix("gt"))
-    assert abs(changed - (now() - 2 * DAY)) < timedelta(minutes=1)
+    assert abs(changed - (now() - DAY)) < timedelta(minutes=1)
     server.requests.clear()
     assert only(pull(link, data, types=TYPES)).requests == len(server.requests) == 1
+
+
+def test_a_server_that_takes_instants_for_whole_days_is_asked_in_days(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO), study(2, now() - 2 * DAY))
+    server.filter = "rounding"
+    pull(link, data, types=TYPES)
+    server.put(study(3, now()))
+    result = only(pull(link, data, types=TYPES))
+    assert (result.mode, result.filter, result.new) == ("update", "honoured", 1)
+    server.requests.clear()
+    server.put(study(4, now()))
+    result = only(pull(link, data, types=TYPES))
+    assert (result.new, result.requests) == (1, len(server.requests))
+    assert len(asked_filters(server)[0]) == len("gt2016-04-16")
+
+
+def test_claims_that_go_by_another_date_are_found_out_too(server: FhirServer, link: Connection, data: Dataset) -> None:
+    claim = {"resourceType": "ExplanationOfBenefit", "started": format_instant(LONG_AGO)}
+    server.put(study(1, now() - DAY, **claim))
+    server.filter = "started"
+    pull(link, data, types=["ExplanationOfBenefit"])
+    assert only(pull(link, data, types=["ExplanationOfBenefit"])).filter == "started-like"
+
+
+def test_records_without_ids_of_their_own_put_no_filter_to_the_test(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put({key: value for key, value in study(1, now() - DAY).items() if key != "id"})
+    pull(link, data, types=TYPES)
+    assert only(pull(link, data, types=TYPES)).filter == "honoured"
 
 
 def test_stamps_that_are_the_studys_own_date_everywhere_are_not_trusted(
