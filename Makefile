@@ -1,11 +1,12 @@
 # make demo   an environment in .venv, then the main job on the embedded sandbox
 # make test   an environment, then every test that this machine can run
+# make bench  the benchmarks: each prints its ratio last
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-full lint types conformance dictionary notebooks peers clean
+.PHONY: demo test test-full bench lint types conformance dictionary notebooks peers clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -16,6 +17,11 @@ test: $(VENV)/.test peers lint types
 
 test-full: $(VENV)/.test peers lint types
 	S4S_FULL=1 $(BIN)/python -m pytest -p no:cacheprovider --timeout=3600
+
+bench: $(VENV)/.test
+	@for script in benchmarks/bench_*.py; do \
+		name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
