@@ -68,7 +68,8 @@ def test_waits_one_after_the_other_add_up() -> None:
 
 
 def test_waits_at_the_same_time_count_once() -> None:
-    clock, results = Clock(), []
+    clock = Clock()
+    results: list[bool | None] = []
 
     def others(_: float) -> None:
         # While 60 s go on, three threads begin waits of their own; after 10 s one of them is 20 s longer.
