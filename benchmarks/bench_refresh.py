@@ -1,8 +1,8 @@
 """Refresh after one participant changed: work in proportion to that participant, not to the cohort.
 
-Two datasets are built alike, one of 100 participants and one of 10,000 (S4S_PARTICIPANTS changes the latter). In both, one
-participant's study changes, and all tables are refreshed. What is printed last is the ratio of the two times: about 1 when
-the cohort does not matter. Beside it, what one more file costs in `dicom_instance`, and how long reading a table takes.
+Two datasets are built alike, one of 100 participants and one of 10,000 (S4S_PARTICIPANTS changes the latter). In both,
+one participant's study changes, and all tables are refreshed. Printed last is the ratio of the two times: about 1
+when the cohort does not matter. Beside it: how long reading a table takes.
 
     python -m benchmarks.bench_refresh
 """

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from s4s_lab.dicom import DicomCache, instance_schema
@@ -27,8 +28,8 @@ IMAGES = "dicom_instance"
 # The transaction identifier that says which generation of the cache the table shows.
 _SHOWN = "dicom"
 _SAME_DIRECTION = 1e-3
-# The cache gives the rows in the order that people see: they are numbered through.
-_LAYOUT = Layout(instance_schema(), key=())
+# The cache gives the rows in the order that people see: they are numbered through, patient by patient.
+_LAYOUT = Layout(instance_schema(), key=("source", "patient_id"))
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,22 @@ class ImageTable:
             # Read before the rows: rows that come in between are shown again by the next refresh.
             generation = self.cache.generation
             marks = {_SHOWN: generation}
+            delta.make_durable([self._store(self._rows(), marks)])
+
+    def _store(self, rows: pa.Table, marks: dict[str, int]) -> delta.Commit:
+        """Write the buckets whose rows differ, and leave the others alone."""
+        handle = self._stored()
+        if handle is None:
             if delta.exists(self.path):
-                commit = delta.replace(self.path, self._rows(), where=None, transactions=marks)
-            else:
-                commit = delta.fill(self.path, self._rows(), partition_by=PARTITION, transactions=marks)
-            delta.make_durable([commit])
+                return delta.replace(self.path, rows, where=None, transactions=marks)
+            return delta.fill(self.path, rows, partition_by=PARTITION, transactions=marks)
+        stored = delta.read(handle, _LAYOUT.stored)
+        changed = [bucket for bucket in _buckets(rows, stored) if not _of(rows, bucket).equals(_of(stored, bucket))]
+        if not changed:
+            return delta.note(self.path, transactions=marks, handle=handle)
+        chosen = rows.filter(pc.is_in(rows[PARTITION[0]], pa.array(changed, pa.int32())))
+        where = f"{PARTITION[0]} IN ({', '.join(map(str, changed))})"
+        return delta.replace(self.path, chosen, where=where, transactions=marks)
 
     def as_of(self, moment: datetime, *, fallen_out: bool) -> pa.Table:
         """Read the table as it was at a moment; empty before its first version.
@@ -123,6 +135,16 @@ class ImageTable:
         rows = self.cache.instances()
         owners = zip(rows["source"].to_pylist(), rows["patient_id"].to_pylist(), strict=True)
         return _LAYOUT.place(rows, buckets=[self.bucket(source or "", patient or "") for source, patient in owners])
+
+
+def _buckets(*tables: pa.Table) -> list[int]:
+    return sorted({bucket for table in tables for bucket in table[PARTITION[0]].unique().to_pylist()})
+
+
+def _of(rows: pa.Table, bucket: int) -> pa.Table:
+    """Return a bucket's rows in their order."""
+    order = [(name, "ascending") for name in (*_LAYOUT.key, "row_number")]
+    return rows.filter(pc.equal(rows[PARTITION[0]], bucket)).sort_by(order)
 
 
 def in_order(rows: pa.Table) -> list[str]:

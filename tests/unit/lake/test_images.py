@@ -33,9 +33,9 @@ def studies(test_data: Path) -> Files:
     return found
 
 
-def receive(data: Dataset, study_uid: str, files: list[Path], archive: str = "archive") -> None:
+def receive(data: Dataset, study_uid: str, files: list[Path], archive: str = "archive", patient_id: str = "p") -> None:
     """Put files into the cache as a retrieval does."""
-    key = StudyKey(archive, study_uid, SOURCE, "p", "S-1")
+    key = StudyKey(archive, study_uid, SOURCE, patient_id, "S-1")
     with deposit(data.images.root, data.images.index, key) as incoming:
         for path in files:
             incoming.begin_part({})
@@ -71,6 +71,20 @@ def test_an_unchanged_cache_makes_no_version_and_a_changed_one_makes_one(data: D
     assert len(data.table("dicom_instance")) == len(some) + len(others)
     assert versions(data) == {"dicom_instance": 1}
     assert read_entry(data.path("dicom_instance"), 1).transactions == {"dicom": data.images.generation}
+
+
+def test_a_study_that_comes_rewrites_its_patients_bucket_alone(data: Dataset, studies: Files) -> None:
+    (first, some), (second, others) = list(studies.items())[:2]
+    receive(data, first, some, patient_id="p")
+    receive(data, first, some, archive="other", patient_id="q")
+    data.refresh_images()
+    assert data.log.bucket(SOURCE, "p") != data.log.bucket(SOURCE, "q")
+    receive(data, second, others, archive="other", patient_id="q")
+    data.refresh_images()
+    entry = read_entry(data.path("dicom_instance"), 1)
+    assert {file.partition["bucket"] for file in entry.added} == {str(data.log.bucket(SOURCE, "q"))}
+    assert (len(entry.added), entry.removed) == (1, 1)
+    assert data.arrow("dicom_instance").equals(data.images.instances())
 
 
 def test_the_table_is_shown_as_it_was(data: Dataset, studies: Files) -> None:
