@@ -15,7 +15,7 @@ MaxWait = Annotated[
         "--max-wait",
         metavar="S",
         min=0,
-        help="How long a request may be put off when the server asks for time, in seconds.",
+        help="The most to wait in all for servers that ask for time, in seconds.",
     ),
 ]
 Patient = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Only this patient's connections.")]
