@@ -125,7 +125,11 @@ class Views:
             raise ViewError(f"name: {name!r} cannot be a table's.", hint=f"{_NAME_RULE}.")
         taken = {one.lower(): one for one in [*catalogue(), _FILES, *self.own()]}.get(name.lower())
         if taken is not None and not (replacing and taken == name and name in self.own()):
-            hint = "Say replace=True to put this view in its place." if taken in self.own() else "Choose another name."
+            hint = (
+                "Say replace=True, or --replace, to put this view in its place."
+                if taken in self.own()
+                else "Choose another name."
+            )
             raise ViewError(f"name: there is a table {taken!r} already.", hint=hint)
         content = json.dumps(_apart(definition) | {"name": name}, indent=2, default=str).encode() + b"\n"
         self.compiled(name, content)

@@ -124,3 +124,36 @@ def test_without_images_the_table_of_files_is_empty_and_whole(data: Dataset) -> 
     assert isinstance(table, pa.Table)
     with pytest.raises(NotInDataset, match=r"no images of series 1\.2.*Fetch"):
         data.slices("1.2")
+
+
+def test_several_tables_read_at_one_version_fit_each_other_whatever_comes_meanwhile(
+    data: Dataset, darcy: Person
+) -> None:
+    record = connect(data, darcy)
+    version = data.version
+    studies = data.table("imaging_study", as_of=version)
+    put(data, record, [tombstone_of(darcy.study)])
+    data.refresh()
+    series = data.table("imaging_series", as_of=version)
+    assert set(series["resource_id"]) == set(studies["resource_id"]) == {darcy.study["id"]}
+    assert data.table("imaging_series").empty
+    assert data.version == version + 1
+
+
+def test_an_earlier_version_is_cited_as_it_was_and_one_that_never_was_is_refused(data: Dataset, darcy: Person) -> None:
+    record = connect(data, darcy)
+    cited = data.citation()
+    put(data, record, [tombstone_of(darcy.study)])
+    assert data.citation(1) == cited != data.citation()
+    assert data.citation() == data.citation(2)
+    for version in (3, -1):
+        with pytest.raises(NotInDataset, match=f"no version {version}"):
+            data.citation(version)
+
+
+@pytest.mark.parametrize("name", [*packaged_views(), "dicom_instance"])
+def test_every_table_has_its_columns_and_says_whose_rows_they_are_when_it_is_empty(name: str, data: Dataset) -> None:
+    columns = data.arrow(name)
+    assert "participant_id" in columns.column_names[:6]
+    assert columns.num_rows == 0
+    assert columns.schema.field("participant_id").type == pa.string()
