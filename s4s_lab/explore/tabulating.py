@@ -53,7 +53,8 @@ def _in_file(path: Path) -> Iterator[Document]:
     try:
         with path.open("rb") as file:
             lines = enumerate(file, start=1)
-            first = next((line for _, line in lines if line.strip(_BLANK)), b"").removeprefix(_BOM)
+            first = next((line for _, line in lines if line[:80].strip(_BLANK) or line.strip(_BLANK)), b"")
+            first = first.removeprefix(_BOM)
             if not first:
                 raise NotFhir(f"{path} is empty.")
             number, second = next(((at, line) for at, line in lines if line.strip()), (0, b""))

@@ -29,7 +29,7 @@ _NO_CHOICE: dict[str, frozenset[str]] = {
         "procedure": "ExplanationOfBenefit",
         "reason": "adjudication ImagingStudy",
         "service": "item detail subDetail addItem",
-        "start": "billablePeriod period servicedPeriod Period",
+        "start": "billablePeriod hospitalization period servicedPeriod Period",
         "subject": "Coverage DiagnosticReport Endpoint ExplanationOfBenefit ImagingStudy Patient",
         "value": "accession adjudication amount class identifier net quantity telecom totalBenefit totalCost"
         " unallocDeductable unitPrice ContactPoint Identifier Money Quantity",
