@@ -28,11 +28,14 @@ def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")],
     tables: Annotated[str | None, typer.Option(metavar="NAME,…", help="Which tables; all by default.")] = None,
     format_: Annotated[str, typer.Option("--format", help="parquet, csv or ndjson.")] = "parquet",
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers", help="Keep names, birth dates and hospital numbers that image files carry.")
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
     """Export tables."""
     names = None if tables is None else [name.strip() for name in tables.split(",") if name.strip()]
-    written = export(opened(dataset), out, tables=names, format=cast("Format", format_))
+    written = export(opened(dataset), out, tables=names, format=cast("Format", format_), identifiers=identifiers)
     if json_output:
         emit({row.table: {"rows": row.rows, "path": row.path, "sha256": row.sha256} for row in written.itertuples()})
     else:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from s4s_lab.lake import Dataset
 
 Format = Literal["parquet", "csv", "ndjson"]
+# What names a person outright: columns of `dicom_instance`, out of the headers of image files.
+_NAMING = {"dicom_instance": ["patient_id_dicom", "patient_name", "patient_birth_date"]}
 # Spreadsheets run text that begins so as a formula.
 _FORMULA = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?", re.ASCII)
@@ -35,6 +37,7 @@ def export(
     *,
     tables: Sequence[str] | None = None,
     format: Format = "parquet",  # noqa: A002 - the word users know
+    identifiers: bool = False,
 ) -> pd.DataFrame:
     """Write tables as plain files into a folder, with `data_dictionary.csv`, `citation.json` and `SHA256SUMS`.
 
@@ -52,6 +55,9 @@ def export(
         Which tables; all when None.
     format : {"parquet", "csv", "ndjson"}
         The files' format.
+    identifiers : bool
+        Whether `dicom_instance` keeps the patient's name, birth date and hospital number that image files carry. An
+        export without them is not de-identified: the record's ids, dates and free text stay.
 
     Returns
     -------
@@ -69,20 +75,30 @@ def export(
     folder = Path(out)
     names = list(tables) if tables is not None else data.tables().column("name").to_pylist()
     version = data.log.version
-    contents = {name: data.arrow(name, as_of=None if version < 0 else version) for name in names}
+    contents = {
+        name: _shared(name, data.arrow(name, as_of=None if version < 0 else version), identifiers=identifiers)
+        for name in names
+    }
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = []
     for name, table in contents.items():
         target = folder / f"{name}.{format}"
         save_table(table, target, format)
         written.append((name, table.num_rows, str(target), _sha256(target)))
-    dictionary = [row for name in names for row in _dictionary(name, data)]
+    dictionary = [
+        row for name in names for row in _dictionary(name, data) if row["column"] in contents[name].column_names
+    ]
     _write(folder / "data_dictionary.csv", lambda handle: _write_csv(pa.Table.from_pylist(dictionary), handle))
     _write(folder / "citation.json", lambda handle: handle.write(_citation(data, version)))
     sums = [*(Path(path) for _, _, path, _ in written), folder / "data_dictionary.csv", folder / "citation.json"]
     lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in sums)
     _write(folder / "SHA256SUMS", lambda handle: handle.write(lines.encode()))
     return pd.DataFrame(written, columns=["table", "rows", "path", "sha256"])
+
+
+def _shared(name: str, table: pa.Table, *, identifiers: bool) -> pa.Table:
+    """Leave out what names a person outright."""
+    return table if identifiers else table.drop_columns(_NAMING.get(name, []))
 
 
 def save_table(table: pa.Table, target: Path, kind: str) -> None:

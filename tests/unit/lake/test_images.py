@@ -6,13 +6,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pydicom
 import pytest
 
 from s4s_lab.dicom.deposit import deposit
 from s4s_lab.dicom.index import StudyKey
 from s4s_lab.errors import TableBehind
+from s4s_lab.explore import export
 from s4s_lab.lake import Dataset
 from s4s_lab.lake.entries import read_entry
 from s4s_lab.lake.images import in_order
@@ -153,3 +156,24 @@ def test_without_positions_the_instance_number_orders_and_those_without_come_las
 def test_slices_at_one_place_are_ordered_by_their_number() -> None:
     rows = header_rows(("b", 2, [0.0, 0, 5]), ("a", 1, [0.0, 0, 5]), ("z", 9, [0.0, 0, -5]))
     assert in_order(rows) == ["z", "a", "b"]
+
+
+def test_an_export_names_nobody_unless_it_is_told_to(data: Dataset, studies: Files, tmp_path: Path) -> None:
+    uid, files = next(iter(studies.items()))
+    receive(data, uid, files)
+    naming = {"patient_name", "patient_birth_date", "patient_id_dicom"}
+    assert data.table("dicom_instance")["patient_name"].notna().all()
+    for identifiers, kept in ((False, set()), (True, naming)):
+        export(data, tmp_path / "out", tables=["dicom_instance"], identifiers=identifiers)
+        columns = set(pq.read_schema(tmp_path / "out" / "dicom_instance.parquet").names)
+        told = set(pd.read_csv(tmp_path / "out" / "data_dictionary.csv")["column"])
+        assert columns & naming == told & naming == kept
+        assert columns == told
+
+
+def test_the_columns_of_an_export_say_what_they_mean(data: Dataset, studies: Files, tmp_path: Path) -> None:
+    uid, files = next(iter(studies.items()))
+    receive(data, uid, files)
+    export(data, tmp_path)
+    for name in data.tables()["name"].to_pylist():
+        assert all(field.metadata[b"meaning"] for field in pq.read_schema(tmp_path / f"{name}.parquet"))
