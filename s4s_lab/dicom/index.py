@@ -39,7 +39,6 @@ def _quoted(names: Iterable[str]) -> str:
 
 # The names in these statements are this module's own, from the declared columns; every value is bound.
 _SCHEMA: Final = f"""
-PRAGMA journal_mode = WAL;
 BEGIN;
 CREATE TABLE cache (generation INTEGER NOT NULL);
 INSERT INTO cache VALUES (0);
@@ -54,6 +53,7 @@ CREATE TABLE quarantine (
 );
 PRAGMA user_version = {_FORMAT};
 COMMIT;
+PRAGMA journal_mode = WAL;
 """  # noqa: S608  no value of a caller is in it
 _INSERT: Final = f"INSERT OR REPLACE INTO instances (archive, {_quoted(_OF_FILE)}) VALUES (?{', ?' * len(_OF_FILE)})"  # noqa: S608  as above
 _SELECT: Final = (
@@ -151,10 +151,13 @@ class Index:
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}-{threading.get_ident()}")
         os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
         try:
+            # WAL comes last: what is in a log beside the file would not be linked, and closing tells of no failure.
             with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
                 connection.executescript(_SCHEMA)
             with suppress(FileExistsError):
                 os.link(fresh, self.path)
+        except sqlite3.DatabaseError as error:
+            raise unusable(error) from None
         finally:
             fresh.unlink(missing_ok=True)
 

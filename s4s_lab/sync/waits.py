@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -58,10 +59,12 @@ class Waits:
         elif waits.pop(key, None) is None:
             return
         part = self._path.with_name(f".part-{os.getpid()}-{self._path.name}")
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-            json.dump(waits, handle)
-        part.replace(self._path)
+        # On a full disk it is not kept: that costs one early request.
+        with suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+                json.dump(waits, handle)
+            part.replace(self._path)
 
     def _key(self, study_uid: str) -> str:
         return f"{self._connection_id}/{study_uid}"

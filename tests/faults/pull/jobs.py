@@ -51,4 +51,14 @@ def fetch_once(root: Path, url: str) -> Told:
     return {"outcome": report.outcome}
 
 
-JOBS: dict[str, Callable[..., Told]] = {"pull": pull_once, "command": pull_by_command, "fetch": fetch_once}
+def forget(root: Path, url: str, patient_id: str) -> Told:
+    """Forget a participant of that server."""
+    return open_dataset(root).forget(patient_id, url).to_json()
+
+
+JOBS: dict[str, Callable[..., Told]] = {
+    "pull": pull_once,
+    "command": pull_by_command,
+    "fetch": fetch_once,
+    "forget": forget,
+}
