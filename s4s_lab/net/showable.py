@@ -27,6 +27,7 @@ auth oauth oauth2 authorize token register introspect revoke manage connect _sea
 _TYPES = frozenset(_TYPE_NAMES.split())
 _WORDS = frozenset(_PATH_WORDS.split())
 _AFTER = {"_history": "{version}", "studies": "{uid}", "series": "{uid}", "instances": "{uid}", "frames": "{frames}"}
+_KNOWN = _TYPES | _WORDS | _AFTER.keys()
 
 _TYPE = rf"(?:{'|'.join(sorted(_TYPES))})"
 _PARAMETERS = {
@@ -119,11 +120,9 @@ def _path(path: str) -> str:
 def _segment(segment: str, previous: str) -> str:
     if previous in _AFTER and segment:
         return _AFTER[previous]
-    if segment in _WORDS or segment in _AFTER or not segment:
-        return segment
-    if previous in _TYPES:
+    if previous in _TYPES and segment and segment[0] not in "_$":
         return "{id}"
-    return segment if segment in _TYPES else HIDDEN
+    return segment if segment in _KNOWN or not segment else HIDDEN
 
 
 def _query(query: str) -> str:

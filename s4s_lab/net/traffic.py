@@ -101,19 +101,22 @@ class Traffic:
 
     def _may_go(self, passage: Passage, going: set[Passage]) -> bool:
         self._refuse_if_open(passage)
-        if passage not in self._holds:
-            for lane, until in self._holds.values():
-                if lane not in passage.lanes:
-                    continue
-                if passage.stream:
-                    raise Waiting(f"{passage.origin} asks for time.", not_before=until)
-                return False
+        if self._is_held_up(passage):
+            return False
         streams = [other for other in going if other.stream]
         if passage.stream and len(streams) >= STREAMS_AT_ONCE:
             if all(other.thread == passage.thread for other in streams):
                 raise UsageError(f"{len(streams)} streams of {passage.origin} are open.", hint="End one of them first.")
             return False
         return len(going) < REQUESTS_AT_ONCE
+
+    def _is_held_up(self, passage: Passage) -> bool:
+        if passage in self._holds:
+            return False
+        untils = [until for lane, until in self._holds.values() if lane in passage.lanes]
+        if untils and passage.stream:
+            raise Waiting(f"{passage.origin} asks for time.", not_before=max(untils))
+        return bool(untils)
 
     def _refuse_if_open(self, passage: Passage) -> None:
         for lane in passage.lanes:
