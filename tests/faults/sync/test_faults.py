@@ -31,12 +31,12 @@ class Phase(NamedTuple):
     pages: int
 
 
-_PAGE = r"/ImagingStudy\?patient=p1(?!.*=gt(1970|2200))"
+_PAGE = r"/ImagingStudy\?patient=p1(?!.*=gt(1970|2025|2200))"
 PHASES = {
     "first": Phase("auto", False, rf"{_PAGE}(?!.*_lastUpdated)", 4),
     "update": Phase("update", True, rf"{_PAGE}.*_lastUpdated", 3),
     "broad": Phase("broad", True, rf"{_PAGE}(?!.*_lastUpdated)", 5),
-    "canary": Phase("update", True, r"/ImagingStudy\?.*=gt(1970|2200)", 2),
+    "canary": Phase("update", True, r"/ImagingStudy\?.*=gt(1970|2025|2200)", 3),
     "probe": Phase("broad", True, r"/ImagingStudy/s3$", 1),
 }
 ONLY_PAGES = ("first", "update", "broad")
@@ -62,8 +62,9 @@ def at(phase: Phase, page: int) -> Callable[[Request], bool]:
     def struck(request: Request) -> bool:
         if not requests.search(request.target):
             return False
-        if "=gt1970" in request.target or "=gt2200" in request.target:
-            return ("2200" in request.target) == bool(page)
+        question = re.search(r"=gt(1970|2025|2200)", request.target)
+        if question:
+            return ("1970", "2200", "2025").index(question[1]) == page
         found = re.search(r"page=(\d+)", request.target)
         return (int(found[1]) // 2 if found else 0) == page
 

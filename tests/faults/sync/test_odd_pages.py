@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from s4s_lab import Dataset, PullReport, open_dataset
 from s4s_lab.sync.pulling import PullMode
-from tests.faults.server.record import START, study
+from tests.faults.server.record import START, VersionIds, study
 from tests.faults.server.wire import Request, Talk
 from tests.faults.sync.working import World, attempt, done, kept
 
+FORTY = timedelta(seconds=40)
 CHAIN = 10_000 if os.environ.get("S4S_FULL") == "1" else 400
 
 
 def searches(request: Request) -> bool:
-    return "/ImagingStudy?" in request.target and "=gt1970" not in request.target and "=gt2200" not in request.target
+    return "/ImagingStudy?" in request.target and "=gt" not in request.target
 
 
 def note(result: object) -> str:
@@ -115,3 +117,24 @@ def test_an_endpoint_that_could_not_be_read_comes_with_a_later_pull(status: int,
     world.sleep(2 * 86_400)
     assert done(attempt(world, data))
     assert sorted(data.log.current(data.connections()[0], "Endpoint")) == ["e1"]
+
+
+@pytest.mark.parametrize(("version_ids", "at_once"), [("numbers", True), ("names", False), ("absent", False)])
+def test_a_newer_version_with_an_older_stamp_comes_by_its_number_or_with_the_next_broad_pull(
+    version_ids: VersionIds, at_once: bool, world: World, data: Dataset
+) -> None:
+    """Nodes of a cluster have clocks of their own: what one writes after another may be stamped before it."""
+
+    def description() -> object:
+        return json.loads(data.log.raw(data.connections()[0], "ImagingStudy", ["s1"])["s1"])["description"]
+
+    world.record.version_ids = version_ids
+    assert done(attempt(world, data))
+    world.record.write("ImagingStudy", "s1", study("s1", description="before"))
+    assert done(attempt(world, data, "update"))
+    world.record.write("ImagingStudy", "s1", study("s1", description="after"), stamp=world.record.now - FORTY)
+    assert done(attempt(world, data, "update"))
+    assert description() == ("after" if at_once else "before")
+    world.sleep(3600)
+    assert done(attempt(world, data, "broad"))
+    assert description() == "after"
