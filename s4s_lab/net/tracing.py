@@ -32,7 +32,7 @@ class TracedExchange:
     Parameters
     ----------
     number : int
-        Counts from 1 in the order of the requests' ends; a gap shows where older ones were dropped.
+        Counts from 1 in the order in which requests were sent; a gap shows what was dropped, or has not ended yet.
     at : datetime
         When the request was sent, by this machine's clock, aware, UTC.
     method : str
@@ -91,7 +91,8 @@ class Trace:
 
     def __init__(self, *, most: int = 10_000) -> None:
         self._kept: deque[TracedExchange] = deque(maxlen=max(most, 1))
-        self._count = 0
+        self._begun = 0
+        self._ended = 0
         self._words: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
@@ -109,14 +110,20 @@ class Trace:
     @property
     def dropped(self) -> int:
         """How many exchanges were dropped since there were too many."""
-        return self._count - len(self._kept)
+        return self._ended - len(self._kept)
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def __iter__(self) -> Iterator[TracedExchange]:
         with self._lock:
-            return iter(tuple(self._kept))
+            return iter(sorted(self._kept, key=lambda exchange: exchange.number))
+
+    def next_number(self) -> int:
+        """Return the number of the exchange that begins now."""
+        with self._lock:
+            self._begun += 1
+            return self._begun
 
     def add(self, exchange: Recording) -> None:
         """Keep one exchange that has ended.
@@ -129,22 +136,22 @@ class Trace:
         sent = self._fit(traced_headers(exchange.request_headers, REQUEST_HEADERS))
         came = self._fit(traced_headers(exchange.response_headers, RESPONSE_HEADERS))
         url = self._fit({"": traced_url(exchange.url)})[""]
+        kept = TracedExchange(
+            number=exchange.number,
+            at=exchange.at,
+            method=exchange.method,
+            url=url,
+            request_headers=sent,
+            attempt=exchange.attempt,
+            waited_s=exchange.waited_s,
+            status=exchange.status,
+            response_headers=came,
+            bytes=exchange.bytes,
+            elapsed_s=exchange.elapsed_s,
+            ended=exchange.ended,
+        )
         with self._lock:
-            self._count += 1
-            kept = TracedExchange(
-                number=self._count,
-                at=exchange.at,
-                method=exchange.method,
-                url=url,
-                request_headers=sent,
-                attempt=exchange.attempt,
-                waited_s=exchange.waited_s,
-                status=exchange.status,
-                response_headers=came,
-                bytes=exchange.bytes,
-                elapsed_s=exchange.elapsed_s,
-                ended=exchange.ended,
-            )
+            self._ended += 1
             self._kept.append(kept)
 
     def _fit(self, texts: dict[str, str]) -> dict[str, str]:
@@ -225,6 +232,7 @@ class Recording:
         waited_s: float,
     ) -> None:
         self._trace = trace
+        self.number = 0 if trace is None else trace.next_number()
         self.at = utc_now()
         self._began = time.monotonic()
         self.method = method

@@ -11,7 +11,9 @@ import pytest
 from s4s_lab import sandbox
 from s4s_lab.connection import connect, prepare_launch, reopen
 from s4s_lab.errors import LaunchRefused
+from s4s_lab.net import Trace
 from s4s_lab.sandbox import Sandbox
+from s4s_lab.smart import MemoryGrants
 from s4s_lab.values import Secret
 from s4s_lab.widgets import launch
 
@@ -75,3 +77,21 @@ def test_a_kept_grant_is_renewed_with_rotation(server: Sandbox, tmp_path: Path) 
     with again.client() as client:
         url = f"{again.fhir_url}/Patient/{again.patient_id}"
         assert client.get(url, accept="application/fhir+json").status == 200
+
+
+def test_a_trace_shows_the_renewal_and_neither_patient_nor_tokens(server: Sandbox, tmp_path: Path) -> None:
+    link = connect(server.fhir_url, server.registration, show=server.approve, timeout_s=10)
+    first, trace = link.grants.read(), Trace()
+    stale = replace(first, access_token=Secret("stale-token-of-the-test"))
+    stale_link = replace(link, grants=MemoryGrants(stale))
+    with stale_link.client(trace=trace) as client:
+        url = f"{link.fhir_url}/Patient/{link.patient_id}"
+        assert client.get(url, accept="application/fhir+json").status == 200
+    ended = [(exchange.method, exchange.url.rpartition("/")[0], exchange.status) for exchange in trace]
+    assert [(method, status) for method, _, status in ended] == [("GET", 401), ("POST", 200), ("GET", 200)]
+    assert [where for method, where, _ in ended if method == "GET"] == [f"{server.fhir_url}/Patient"] * 2
+    now = stale_link.grants.read()
+    text = f"{trace!r}{trace.save(tmp_path / 'trace.jsonl').read_text()}"
+    assert "Bearer {hidden}" in text
+    secrets = [grant.access_token.reveal() for grant in (first, stale, now)]
+    assert [word for word in (link.patient_id, *secrets, server.registration.client_id) if word in text] == []
