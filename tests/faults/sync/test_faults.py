@@ -40,13 +40,20 @@ PHASES = {
     "probe": Phase("broad", True, r"/ImagingStudy/s3$", 1),
 }
 ONLY_PAGES = ("first", "update", "broad")
-# What means something else to a question or to a read: a precision refused, a resource that is gone.
-MEANINGFUL = {"canary": {"HTTP 400"}, "probe": {"HTTP 403", "HTTP 404", "HTTP 410"}}
+# What means something else there: a precision refused, a resource that is gone, a server that reads nothing by id.
+MEANINGFUL = {
+    ("HTTP 400", "canary"),
+    ("HTTP 400", "update"),
+    ("HTTP 403", "probe"),
+    ("HTTP 404", "probe"),
+    ("HTTP 410", "probe"),
+    ("HTTP 501", "probe"),
+}
 
 
 def _places(name: str) -> list[tuple[str, int]]:
     phases = [phase for phase in PHASES if FAULTS[name].anywhere or phase in ONLY_PAGES]
-    return [(p, k) for p in phases if name not in MEANINGFUL.get(p, ()) for k in range(PHASES[p].pages)]
+    return [(p, k) for p in phases if (name, p) not in MEANINGFUL for k in range(PHASES[p].pages)]
 
 
 def _cases() -> list[tuple[str, str, int]]:
