@@ -17,7 +17,7 @@ from tests.faults.pull.worker import NAMES, SYNCS, WRITES, Ending, Fault, Worker
 from tests.wire.sync.server import FhirServer, serving
 
 FULL = os.environ.get("S4S_FULL") == "1"
-POINTS = 4
+POINTS = 3
 FAULTS = [
     ("fail on", WRITES | NAMES, errno.ENOSPC),
     ("fail once", WRITES, errno.EDQUOT),

@@ -23,7 +23,7 @@ from tests.wire.sync.conftest import connection
 from tests.wire.sync.server import FhirServer, serving, study
 
 FULL = os.environ.get("S4S_FULL") == "1"
-POINTS = 6
+POINTS = 4
 PARTS = [image_file(f"1.2.826.5.{number}") for number in range(1, 6)]
 LATER = answer(b"", status="503 Service Unavailable", content_type=None, headers=["Retry-After: 900"])
 

@@ -17,7 +17,7 @@ from tests.wire.sync.server import FhirServer, serving
 
 FULL = os.environ.get("S4S_FULL") == "1"
 KILLS = 200 if FULL else 6
-POINTS = 6
+POINTS = 4
 
 
 @pytest.fixture(scope="module", params=["first", "update", "broad"])

@@ -18,7 +18,7 @@ from tests.faults.pull.worker import Fault, Worker
 from tests.wire.sync.server import FhirServer, serving
 
 FULL = os.environ.get("S4S_FULL") == "1"
-STATES = 14
+STATES = 8
 
 
 @dataclass(frozen=True)
