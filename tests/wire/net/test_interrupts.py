@@ -46,18 +46,26 @@ def strike(child: subprocess.Popen[str], chance: random.Random) -> float:
     return time.monotonic()
 
 
+def through(child: subprocess.Popen[str], chance: random.Random) -> None:
+    """Interrupt the child as often as it takes, then once more to end it."""
+    assert child.stdout
+    for _ in range(STRIKES):
+        struck = strike(child, chance)
+        assert child.stdout.readline() == "freed\n", child.communicate()[1]
+        assert time.monotonic() - struck < PROMPT_S
+    struck = strike(child, chance)
+    assert "KeyboardInterrupt" in child.communicate(timeout=PROMPT_S)[1]
+    assert time.monotonic() - struck < PROMPT_S
+
+
 @pytest.mark.parametrize("scene", SCENES)
 def test_an_interrupt_ends_a_request_at_once_and_leaves_nothing_locked(scene: str) -> None:
     chance = random.Random(scene)  # noqa: S311  repeatable moments, no secret
     with full_backlog() as deaf_port, serving(script) as server:
         command = [sys.executable, "-m", "tests.wire.net.interrupted", scene, server.url, str(deaf_port), str(STRIKES)]
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-            assert child.stdout
-            for _ in range(STRIKES):
-                struck = strike(child, chance)
-                assert child.stdout.readline() == "freed\n", child.communicate()[1]
-                assert time.monotonic() - struck < PROMPT_S
-            struck = strike(child, chance)
-            assert "KeyboardInterrupt" in child.communicate(timeout=PROMPT_S)[1]
-    assert time.monotonic() - struck < PROMPT_S
+            try:
+                through(child, chance)
+            finally:
+                child.kill()  # one that hangs would be waited for
     assert child.returncode == -signal.SIGINT
