@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s4s_lab.sync.watermark import LADDER, OVERLAP, next_interval, seen_until, since
+from s4s_lab.sync.watermark import (
+    LADDER,
+    OVERLAP,
+    PRECISIONS,
+    Precision,
+    Seen,
+    is_ahead,
+    next_interval,
+    precision_of,
+    rung,
+    seen_until,
+    since,
+    widened,
+    with_jitter,
+)
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -85,3 +99,56 @@ def test_an_interval_between_two_rungs_climbs_to_the_one_above() -> None:
 
 def test_a_broad_pull_before_its_time_climbs_nothing() -> None:
     assert next_interval(LADDER[1], was_due=False, found_late=False) == LADDER[1]
+
+
+@pytest.mark.parametrize(
+    ("seen", "minutes", "ahead"),
+    [
+        (Seen(NOON, by_server=True, present=NOON), 4, False),
+        (Seen(NOON, by_server=True, present=NOON), 6, True),
+        (Seen(NOON - timedelta(minutes=1), by_server=False), 4, False),
+        (Seen(NOON - timedelta(minutes=1), by_server=False), 6, True),
+        (Seen(NOON - timedelta(hours=3), by_server=True), 9, False),
+        (Seen(NOON - timedelta(hours=3), by_server=True), 11, True),
+    ],
+)
+def test_a_last_check_ahead_of_the_present_by_more_than_the_overlap_is_blind(
+    seen: Seen, minutes: int, ahead: bool
+) -> None:
+    assert is_ahead(NOON + timedelta(minutes=minutes), seen, OVERLAP, NOON) is ahead
+
+
+def test_the_overlap_widens_to_twice_the_greatest_lag_below_a_day_and_never_shrinks() -> None:
+    minute = timedelta(minutes=1)
+    assert widened(OVERLAP, []) == OVERLAP
+    assert widened(OVERLAP, [6 * minute, 10 * minute]) == 20 * minute
+    assert widened(timedelta(hours=1), [6 * minute]) == timedelta(hours=1)
+    assert widened(OVERLAP, [23 * 60 * minute]) == DAY
+    assert widened(OVERLAP, [DAY, 9 * DAY]) == OVERLAP
+    assert widened(timedelta(seconds=1), []) == OVERLAP
+
+
+def test_jitter_is_within_a_twentieth_and_the_same_for_the_same_cursor() -> None:
+    shares = {with_jitter(7 * DAY, f"cursor {number}") / (7 * DAY) for number in range(200)}
+    assert len(shares) == 200
+    assert 0.95 <= min(shares) < 0.955
+    assert 1.045 < max(shares) <= 1.05
+    assert with_jitter(7 * DAY, "a") == with_jitter(7 * DAY, "a")
+    assert with_jitter(7 * DAY, "a") / 7 != with_jitter(30 * DAY, "a") / 30
+
+
+@pytest.mark.parametrize("step", LADDER)
+def test_a_rung_is_known_again_whatever_its_jitter(step: timedelta) -> None:
+    assert {rung(with_jitter(step, f"cursor {number}")) for number in range(200)} == {step}
+
+
+def test_the_ladder_stops_at_its_ceiling_and_starts_below_its_first_rung() -> None:
+    assert next_interval(LADDER[1], was_due=True, found_late=False, ceiling=LADDER[1]) == LADDER[1]
+    assert next_interval(LADDER[3], was_due=False, found_late=False, ceiling=LADDER[1]) == LADDER[1]
+    assert next_interval(timedelta(), was_due=True, found_late=False) == LADDER[0]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_precision_of_a_query_is_read_back(precision: Precision) -> None:
+    assert precision_of(f"ImagingStudy?patient=x&_lastUpdated={since(NOON, OVERLAP, precision)}") == precision
+    assert precision_of("ImagingStudy?patient=x") is None

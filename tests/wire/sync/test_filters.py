@@ -125,6 +125,16 @@ def test_a_server_that_takes_the_studys_date_is_found_out_and_pulled_broad_more_
     assert result.next_broad <= now() + 32 * DAY
 
 
+def test_the_study_that_tells_is_asked_for_not_the_one_that_changed_last(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(acquired(1, LONG_AGO, now() - 10 * DAY), acquired(2, now() - 2 * DAY, now() - DAY))
+    server.filter = "started"
+    pull(link, data, types=TYPES)
+    server.put(acquired(2, now(), now() - DAY))
+    assert only(pull(link, data, types=TYPES)).filter == "started-like"
+
+
 def test_a_server_that_filters_by_changes_is_not_suspected(server: FhirServer, link: Connection, data: Dataset) -> None:
     server.put(acquired(1, LONG_AGO, LONG_AGO), acquired(2, LONG_AGO, now() - DAY))
     pull(link, data, types=TYPES)
@@ -135,6 +145,7 @@ def test_a_server_that_filters_by_changes_is_not_suspected(server: FhirServer, l
     assert abs(changed - (now() - DAY)) < timedelta(minutes=1)
     server.requests.clear()
     assert only(pull(link, data, types=TYPES)).requests == len(server.requests) == 1
+    assert asked_filters(server)[0].endswith("Z")
 
 
 def test_a_server_that_takes_instants_for_whole_days_is_asked_in_days(
