@@ -315,7 +315,7 @@ class Syncing(RuleBasedStateMachine):
 
 TestSyncing = pytest.mark.long(Syncing.TestCase)
 Syncing.TestCase.settings = settings(
-    max_examples=500 if FULL else 25,
+    max_examples=500 if FULL else 20,
     stateful_step_count=50 if FULL else 25,
     derandomize=not FULL,
     # Steps as they came tell enough; making them fewer takes longer than a test may.

@@ -12,7 +12,7 @@ from tests.faults.server.wire import serving
 from tests.faults.sync.test_faults import PHASES, at
 from tests.faults.sync.working import World, attempt
 
-CHANCEY = ("no HTTP", "reset mid answer", "chunks without an end", "a head in drips", "429 without end")
+CHANCEY = ("no HTTP", "reset mid answer", "chunks without an end", "Content-Length too short", "429 without end")
 
 
 def _trace(world: World, name: str, seed: int, root: Path) -> bytes:
