@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -49,7 +50,7 @@ DAYS: dict[str, date | None] = {
 }
 IDS = ["007", "1e5", "-20140000008325", "NaN", "true", "null", "1.0", "9" * 64, "0x1F"]
 TEXTS = ["naïve\u202fx", "中文", "\u200b", "=1+1", "a\rb", "a\nb", 'say "x", y', "'quoted", " lead", "NULL", "1.50"]
-ROWS = max(map(len, (DECIMALS, MOMENTS, DAYS, IDS, TEXTS)))
+ROWS = max(len(DECIMALS), len(MOMENTS), len(DAYS), len(IDS), len(TEXTS))
 
 
 def each(values: Any) -> list[Any]:
@@ -133,16 +134,14 @@ def test_parquet_is_read_back_by_pandas(held: Dataset, tmp_path: Path) -> None:
     export(held, tmp_path, tables=NAMES)
     for backend in ("numpy_nullable", "pyarrow"):
         rows = {
-            name: pd.read_parquet(tmp_path / f"{name}.parquet", dtype_backend=backend)  # type: ignore[call-overload]
-            .astype(object)
-            .to_dict("records")
+            name: pd.read_parquet(tmp_path / f"{name}.parquet", dtype_backend=backend).astype(object).to_dict("records")
             for name in NAMES
         }
         check({name: [_plainly(row) for row in listed] for name, listed in rows.items()})
 
 
-def _plainly(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: _value(value) for name, value in row.items()}
+def _plainly(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): _value(value) for name, value in row.items()}
 
 
 def _value(value: Any) -> Any:

@@ -47,7 +47,8 @@ def people(data: Dataset, darcy: Person) -> Dataset:
 
 
 def columns(data: Dataset) -> list[str]:
-    return data.arrow("people").column_names[6:-1]
+    names: list[str] = data.arrow("people").column_names
+    return names[6:-1]
 
 
 def test_new_columns_are_announced_once_and_filled_from_the_log(people: Dataset, darcy: Person) -> None:
