@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ from s4s_lab.lake.connections import Connections
 from s4s_lab.lake.entries import newest_version
 from s4s_lab.lake.locks import JOURNAL, Locks
 from s4s_lab.lake.log import LOG_SCHEMA, ResourceLog
-from s4s_lab.lake.rewriting import Rows, leave_out
+from s4s_lab.lake.rewriting import Rows, leave_out, require_readable
 from s4s_lab.smart import FileGrants
 from s4s_lab.values.instants import format_instant, utc_now
 from s4s_lab.values.origins import base_url
@@ -89,7 +90,8 @@ class _Journal:
         """Return the participant's rows in one table."""
         words = frozenset([delta.literal(self.patient_id), self.connection_id])
         if table == "pulls":
-            return Rows({"connection_id": self.connection_id}, None, words=words)
+            # It is advice: what is damaged in it is no loss.
+            return Rows({"connection_id": self.connection_id}, None, words=words, losable=True)
         who = {"source": self.source, "patient_id": self.patient_id}
         return Rows(who, self.bucket, frozenset(self.cursors), words)
 
@@ -194,6 +196,8 @@ class Forgetting:
             cursors=cursors,
             study_uids=sorted(self._studies(source, patient_id)),
         )
+        for table in ("resources", "pulls"):
+            require_readable(self.root / table, journal.rows(table))
         durable.write_durably(self.root / JOURNAL, json.dumps(asdict(journal)).encode())
         return journal
 
@@ -252,7 +256,7 @@ def _carry_out(root: Path, journal: _Journal) -> dict[str, int]:
     removed["resource versions"] = leave_out(root / "resources", journal.rows("resources"))
     removed["ledger rows"] = leave_out(root / "pulls", journal.rows("pulls"))
     derived = [path for path in sorted((root / "tables").iterdir()) if path.is_dir()]
-    removed["table rows, in all versions"] = sum(leave_out(path, journal.rows(path.name)) for path in derived)
+    removed["table rows, in all versions"] = sum(_out_of_table(path, journal) for path in derived)
     _scrub_set_aside(root / "set-aside", journal)
     _drop_waits(root / "dicom" / "waits.json", journal.connection_id)
     images = DicomCache(root / "dicom").remove(journal.source, journal.patient_id, journal.study_uids)
@@ -263,6 +267,15 @@ def _carry_out(root: Path, journal: _Journal) -> dict[str, int]:
     (root / JOURNAL).unlink()
     durable.sync(root)
     return removed
+
+
+def _out_of_table(path: Path, journal: _Journal) -> int:
+    """Take the participant's rows out of a derived table; a damaged one is thrown away, and derived anew."""
+    try:
+        return leave_out(path, journal.rows(path.name))
+    except DatasetError:
+        shutil.rmtree(path)
+        return 0
 
 
 def _remove_grant(path: Path) -> None:

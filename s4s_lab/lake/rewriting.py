@@ -34,7 +34,7 @@ _NEW, _OLD, _SCRATCH = "_delta_log.forget", "_delta_log.old", "_forget"
 # delta-rs shortens longer texts in its statistics, so that the least and the greatest may be neither.
 _WHOLE = 32
 _CHECKPOINT_FROM = 100
-_DAMAGED = "Run `s4s verify` first; restore the file from a backup."
+_DAMAGED = "Run s4s verify --repair first; a file of the log comes back from a backup only."
 Action = dict[str, Any]
 
 
@@ -52,12 +52,15 @@ class Rows:
         Transaction identifiers that go with them.
     words : frozenset of str
         A commit's predicate that holds one of these goes with them.
+    losable : bool
+        Whether a damaged file that may hold some of them is removed; else it is an error.
     """
 
     values: Mapping[str, str]
     bucket: int | None
     transactions: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
+    losable: bool = False
 
     def of(self, rows: pa.Table) -> pa.ChunkedArray:
         """Say of every row whether it is to be taken out."""
@@ -135,6 +138,34 @@ def leave_out(table: Path, rows: Rows) -> int:
     return change.rows
 
 
+def require_readable(table: Path, rows: Rows) -> None:
+    """Check that `leave_out` can be done.
+
+    Parameters
+    ----------
+    table : Path
+        Its folder.
+    rows : Rows
+        Which rows.
+
+    Raises
+    ------
+    DatasetError
+        If the log is damaged, or a file that may hold some of them.
+    """
+    newest = newest_version(table)
+    for version in range(-1 if newest is None else newest + 1):
+        for add in (action["add"] for action in _lines(table, version) if "add" in action):
+            path = table / unquote(add["path"])
+            if rows.may_be_in(add) and path.is_file() and _matching(path, rows) is None:
+                _require_expendable(path, add, rows)
+
+
+def _require_expendable(path: Path, add: Action, rows: Rows) -> None:
+    if not rows.losable and not rows.are_all_of(add):
+        raise DatasetError(f"{path} is damaged, so it cannot be told whose rows it holds.", hint=_DAMAGED)
+
+
 def settle(table: Path) -> None:
     """Bring a table whose log was being swapped to one side: the new log when it was whole, else the old one.
 
@@ -189,8 +220,8 @@ def _look_into(table: Path, add: Action, rows: Rows, change: _Change) -> None:
         change.files[add["path"]] = [] if rows.are_all_of(add) else [{**add, "stats": None}]
         return
     found = _matching(path, rows)
-    if found is None and not rows.are_all_of(add):
-        raise DatasetError(f"{path} is damaged, so it cannot be told whose rows it holds.", hint=_DAMAGED)
+    if found is None:
+        _require_expendable(path, add, rows)
     if found is None or found:
         change.rows += _records(add) if found is None else found
         whole = found is None or found == pq.read_metadata(path).num_rows
