@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from tests.faults.server.wire import Reply, Request
 
 Resource = dict[str, Any]
-Filter = Literal["honoured", "seconds", "dates", "broken", "ignored", "secretly ignored", "empty"]
+Filter = Literal["honoured", "seconds", "dates", "rounded", "broken", "ignored", "secretly ignored", "empty"]
+FILTERS: tuple[Filter, ...] = get_args(Filter)
 VersionIds = Literal["numbers", "names", "absent"]
-FILTERS: tuple[Filter, ...] = ("honoured", "seconds", "dates", "broken", "ignored", "secretly ignored", "empty")
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 PAGE = 2
 
@@ -148,7 +148,8 @@ class Record:
     def _matches(self, version: Version, asked: str) -> bool:
         if not asked or self.filter.endswith("ignored"):
             return True
-        return self.filter != "empty" and version.stamp >= _after(asked.removeprefix("gt"))
+        bound = asked.removeprefix("gt")
+        return self.filter != "empty" and version.stamp >= _after(bound[:10] if self.filter == "rounded" else bound)
 
 
 def _after(text: str) -> datetime:

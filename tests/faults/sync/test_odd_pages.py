@@ -138,3 +138,12 @@ def test_a_newer_version_with_an_older_stamp_comes_by_its_number_or_with_the_nex
     world.sleep(3600)
     assert done(attempt(world, data, "broad"))
     assert description() == "after"
+
+
+def test_a_server_that_silently_rounds_instants_to_days_loses_no_update(world: World, data: Dataset) -> None:
+    world.record.filter = "rounded"
+    assert done(attempt(world, data))
+    world.change()
+    updated = attempt(world, data, "update")
+    assert isinstance(updated, PullReport)
+    assert (updated.types[0].new, updated.types[0].changed) == (4, 1)
