@@ -165,9 +165,10 @@ def show(contender: str, result: Result) -> None:
     parts = [f"{result['resources']:>9,.0f} {contender:<6} {result['wall_s']:7.2f} s wall {result['cpu_s']:7.2f} s CPU"]
     parts.append(f"{result['peak_mb']:6.0f} MB peak")
     if contender == "pull":
-        tables = result["tables_wall_s"]
-        parts.append(f"to the log {result['wall_s'] - tables:.2f} s at {result['log_peak_mb']:.0f} MB")
-        parts.append(f"tables {tables:.2f} s, {result['kept_mb']:.0f} MB kept")
+        wall, cpu = result["tables_wall_s"], result["tables_cpu_s"]
+        to_log = f"{result['wall_s'] - wall:.2f} s wall {result['cpu_s'] - cpu:.2f} s CPU"
+        parts.append(f"to the log {to_log} {result['log_peak_mb']:.0f} MB")
+        parts.append(f"tables {wall:.2f} s wall {cpu:.2f} s CPU, {result['kept_mb']:.0f} MB kept")
     print(", ".join(parts), flush=True)
 
 

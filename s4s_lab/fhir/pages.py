@@ -54,7 +54,7 @@ class Entry:
         UnexpectedAnswer
             If it holds a number that no reader takes.
         """
-        return decode_checked(self.raw, "The server" if self.full_url is None else shown(self.full_url))
+        return decode_checked(self.raw, "The server")
 
 
 @dataclass(frozen=True)
