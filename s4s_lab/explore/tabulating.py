@@ -29,6 +29,8 @@ from s4s_lab.views import (
 Source = str | Path | Mapping[str, Any] | Iterable[str | Path | Mapping[str, Any]]
 AnyView = str | Path | Mapping[str, Any] | View
 _GROUP_ROWS = 50_000
+# Bundles are long lines.
+_READ_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n" + _BOM
 
@@ -51,7 +53,7 @@ def _paths(source: str | Path) -> list[Path]:
 def _in_file(path: Path) -> Iterator[Document]:
     """Yield what a file holds: one a line when its first line is whole JSON, else the one that it is."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=_READ_BYTES) as file:
             lines = enumerate(file, start=1)
             first = next((line for _, line in lines if line[:80].strip(_BLANK) or line.strip(_BLANK)), b"")
             first = first.removeprefix(_BOM)

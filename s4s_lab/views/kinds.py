@@ -25,6 +25,7 @@ DECIMAL = pa.decimal128(38, 18)
 INSTANT = pa.timestamp("ms", "UTC")
 _FITS = Context(prec=38, traps=[Inexact, InvalidOperation])
 _SCALE = Decimal(1).scaleb(-18)
+_SAFE_LENGTH = 19
 # The forms that Arrow reads exactly as `values.instants` does; year 0 and overflow past 9999 are left to the latter.
 _PLAIN_DATE = r"^[1-9]\d{3}-\d\d-\d\d$"
 _PLAIN_INSTANT = (
@@ -75,10 +76,11 @@ class Kind:
         tuple of pyarrow.Array and dict of int to str
             The array, and by position why a value is null that was not.
         """
-        if set(map(type, values)) <= self.plain:
+        # Arrow itself refuses to make texts of anything else.
+        if self.plain is _STRING or set(map(type, values)) <= self.plain:
             try:
                 return self.whole(values), {}
-            except (ValueError, OverflowError):
+            except (ValueError, OverflowError, TypeError):
                 pass
         return self._one_by_one(values, called)
 
@@ -206,6 +208,14 @@ def _array(target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     return lambda values: pa.array(values, target)
 
 
+def _whole_decimals(values: list[Any]) -> pa.Array:
+    # Arrow rounds some numbers of more digits than it holds instead of refusing them: long ones, and small powers.
+    texts = list(map(str, values))
+    if max(map(len, texts), default=0) > _SAFE_LENGTH or "E" in "".join(texts):
+        raise ValueError
+    return pa.array(values, DECIMAL)
+
+
 _NOTHING: type = type(None)
 _STRING: frozenset[type] = frozenset({str, _NOTHING})
 TEXT = Kind("string", pa.string(), _STRING, _array(pa.string()), _read_text)
@@ -213,7 +223,7 @@ ANY = Kind("value", pa.string(), _STRING, _array(pa.string()), _read_any)
 BOOLEAN = Kind("boolean", pa.bool_(), frozenset({bool, _NOTHING}), _array(pa.bool_()), _read_boolean)
 INT32 = Kind("integer", pa.int32(), frozenset({int, _NOTHING}), _array(pa.int32()), _integer(32))
 INT64 = Kind("integer", pa.int64(), frozenset({int, _NOTHING}), _array(pa.int64()), _integer(64))
-EXACT = Kind("decimal", DECIMAL, frozenset({int, Decimal, _NOTHING}), _array(DECIMAL), _exact)
+EXACT = Kind("decimal", DECIMAL, frozenset({int, Decimal, _NOTHING}), _whole_decimals, _exact)
 DATE = Kind("date", pa.date32(), _STRING, _cast(_PLAIN_DATE, pa.date32()), _forgetful(_read_date))
 MOMENT = Kind("instant", INSTANT, _STRING, _cast(_PLAIN_INSTANT, INSTANT), _forgetful(_read_instant))
 

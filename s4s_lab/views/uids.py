@@ -10,9 +10,8 @@ from s4s_lab.values.uids import MAX_LENGTH
 
 _UID = r"^[0-9]+(?:\.[0-9]+)*$"
 _PREFIX = "urn:oid:"
-_DOT = ord(".")
-_IN_UIDS = np.zeros(256, np.bool_)
-_IN_UIDS[[*b"0123456789."]] = True
+# Seen from the dot, in ASCII: the slash is 1, the digits are 2 to 11.
+_DOT, _SLASH, _NINE = np.uint8(0), np.uint8(1), np.uint8(11)
 
 
 def bare_uids(texts: pa.Array) -> tuple[pa.Array, list[int]]:
@@ -69,9 +68,9 @@ def _are_uids(texts: pa.Array) -> bool:
     filled = lengths > 0
     if int(filled.sum()) != len(texts) - texts.null_count or int(lengths.max()) > MAX_LENGTH:
         return False
-    used = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+    used = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] - np.uint8(ord("."))
     starts, ends = (offsets[:-1] - offsets[0])[filled], (offsets[1:] - offsets[0])[filled]
-    if not _IN_UIDS[used].all():
+    if (used > _NINE).any() or (used == _SLASH).any():
         return False
     dots = used == _DOT
     # No text begins or ends with a dot, so two dots side by side are of one text.

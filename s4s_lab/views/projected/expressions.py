@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 from s4s_lab.views.fhirpath.functions import reference_target
@@ -22,6 +23,7 @@ from s4s_lab.views.projected.elements import Element
 
 Find = Callable[[Level], Found]
 _NOTHING: type = type(None)
+_CONDITIONS = frozenset({bool, _NOTHING})
 _SCALARS = frozenset({str, int, Decimal, bool})
 
 
@@ -216,7 +218,7 @@ def _call(call: Call, how: Reading) -> Compiled:
         case Call(base, "not", ()):
             return Compiled(_each(value(base, how), lambda one: not _true(one)), None)
         case Call(base, "startsWith", (Literal(str(prefix)),)):
-            return Compiled(_each(value(base, how), lambda one: _starts(one, prefix)), None)
+            return Compiled(_prefixed(value(base, how), prefix), None)
         case Call(This(), "getResourceKey", ()):
             return Compiled(
                 lambda level: Found([level.batch.keys[level.resource_of(i)] for i in range(len(level))]), None
@@ -267,12 +269,10 @@ def _where(call: Call, base: Expression, criterion: Expression, how: Reading) ->
     def find(level: Level) -> Found:
         found = before.find(level).several()
         below = found.level(level)
-        kept = [_true(one) for one in single(holds(below), below)]
-        owners = found.owners or ()
-        return Found(
-            [one for one, keep in zip(found.values, kept, strict=True) if keep],
-            [one for one, keep in zip(owners, kept, strict=True) if keep],
-        )
+        kept = single(holds(below), below)
+        if not set(map(type, kept)) <= _CONDITIONS:
+            kept = [_true(one) for one in kept]
+        return Found(list(compress(found.values, kept)), list(compress(found.owners or (), kept)))
 
     return Compiled(_remembered(call, find, how), before.element)
 
@@ -284,7 +284,7 @@ def _is_about_this(criterion: Expression) -> bool:
 def _holds_for_values(criterion: Expression) -> Find:
     match criterion:
         case Call(This(), "startsWith", (Literal(str(prefix)),)):
-            return lambda level: Found([_starts(one, prefix) for one in level.nodes])
+            return _prefixed(lambda level: Found(level.nodes), prefix)
         case _:
             raise Unsupported
 
@@ -317,8 +317,14 @@ def _true(one: Any) -> bool:
     return one is not None and one is not False
 
 
-def _starts(one: Any, prefix: str) -> bool | None:
-    return one.startswith(prefix) if isinstance(one, str) else None
+def _prefixed(find: Find, prefix: str) -> Find:
+    return lambda level: Found(
+        [one.startswith(prefix) if one.__class__ is str else None for one in single(find(level), level)]
+    )
+
+
+def _is_text(find: Find, text: str, *, wanted: bool) -> Find:
+    return lambda level: Found([None if one is None else (one == text) is wanted for one in single(find(level), level)])
 
 
 def single(found: Found, level: Level) -> list[Any]:
@@ -341,8 +347,7 @@ def _operation(operator: str, left: Expression, right: Expression, how: Reading)
         case "|", _:
             return _union(value(left, how), value(right, how))
         case "=" | "!=", Literal(str(text)) if not isinstance(text, Moment) and not ("T" in text and is_moment(text)):
-            same, other = operator == "=", operator != "="
-            return _each(value(left, how), lambda one: same if one == text else other)
+            return _is_text(value(left, how), text, wanted=operator == "=")
         case "=" | "!=", _:
             return _equality(operator, value(left, how), value(right, how))
         case "and" | "or", _:

@@ -12,6 +12,7 @@ from s4s_lab.views.signs import SIGNS, FhirVersion, Sign
 
 # What stands for a value that was not decoded, by its first byte: only its form is asked for.
 _FORMS: dict[int, Any] = {ord("{"): {}, ord("["): [], ord('"'): "", ord("n"): None}
+_ABSENT = {type(None)}
 
 
 def _form(value: Any) -> Any:
@@ -58,7 +59,12 @@ class VersionTeller:
         return [None if score == 0 else "stu3" if score > 0 else "r4" for score in scores]
 
     def _weighed(self, scores: list[int], weight: int, sign: Sign, resources: Sequence[Any]) -> list[int]:
-        values = [_form(one) for one in map(self._root.children[sign.paths[0][0]].get, resources)]
+        values = list(map(self._root.children[sign.paths[0][0]].get, resources))
+        kinds = set(map(type, values))
+        if kinds == _ABSENT:
+            return scores
+        if msgspec.Raw in kinds:
+            values = [_form(one) for one in values]
         fitting = {kind for kind, one in dict(zip(map(type, values), values, strict=True)).items() if sign.looks(one)}
         if not fitting:
             return scores

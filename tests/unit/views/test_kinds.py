@@ -158,3 +158,10 @@ def test_unknown_types_are_refused_with_those_there_are() -> None:
         kind_of("text", None)
     with pytest.raises(ViewError, match="ansi/type 'JSON' is not known"):
         kind_of("string", "JSON")
+
+
+def test_no_decimal_is_rounded_where_arrow_would_round_it() -> None:
+    for number in ("6.89999999999997477760322795121E-28", "2E-93"):
+        array, reasons = EXACT.place([Decimal(number), Decimal("0.10")], "decimal")
+        assert array.to_pylist() == [None, Decimal("0.10")]
+        assert "more digits" in reasons[0]
