@@ -17,11 +17,21 @@ from s4s_lab.views.fhirpath.functions import reference_target
 from s4s_lab.views.fhirpath.moments import Moment, is_moment
 from s4s_lab.views.fhirpath.selecting import is_choice, owner_of
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This, Variable, walk
-from s4s_lab.views.fhirpath.values import distinct, equal
 from s4s_lab.views.projected.batches import Found, Level, children
 from s4s_lab.views.projected.elements import Element
+from s4s_lab.views.projected.operators import (
+    Find,
+    concatenated,
+    each,
+    equal_to_text,
+    equality,
+    is_true,
+    logic,
+    single,
+    starting,
+    union,
+)
 
-Find = Callable[[Level], Found]
 _NOTHING: type = type(None)
 _CONDITIONS = frozenset({bool, _NOTHING})
 _SCALARS = frozenset({str, int, Decimal, bool})
@@ -216,9 +226,9 @@ def _call(call: Call, how: Reading) -> Compiled:
         case Call(base, "exists" | "empty", ()):
             return Compiled(_remembered(call, _exists(base, how, wanted=call.name == "exists"), how), None)
         case Call(base, "not", ()):
-            return Compiled(_each(value(base, how), lambda one: not _true(one)), None)
+            return Compiled(each(value(base, how), lambda one: not is_true(one)), None)
         case Call(base, "startsWith", (Literal(str(prefix)),)):
-            return Compiled(_prefixed(value(base, how), prefix), None)
+            return Compiled(starting(value(base, how), prefix), None)
         case Call(This(), "getResourceKey", ()):
             return Compiled(
                 lambda level: Found([level.batch.keys[level.resource_of(i)] for i in range(len(level))]), None
@@ -271,7 +281,7 @@ def _where(call: Call, base: Expression, criterion: Expression, how: Reading) ->
         below = found.level(level)
         kept = single(holds(below), below)
         if not set(map(type, kept)) <= _CONDITIONS:
-            kept = [_true(one) for one in kept]
+            kept = [is_true(one) for one in kept]
         return Found(list(compress(found.values, kept)), list(compress(found.owners or (), kept)))
 
     return Compiled(_remembered(call, find, how), before.element)
@@ -284,7 +294,7 @@ def _is_about_this(criterion: Expression) -> bool:
 def _holds_for_values(criterion: Expression) -> Find:
     match criterion:
         case Call(This(), "startsWith", (Literal(str(prefix)),)):
-            return _prefixed(lambda level: Found(level.nodes), prefix)
+            return starting(lambda level: Found(level.nodes), prefix)
         case _:
             raise Unsupported
 
@@ -307,93 +317,18 @@ def _exists(base: Expression, how: Reading, *, wanted: bool) -> Find:
     return exists
 
 
-def _each(find: Find, compute: Callable[[Any], Any]) -> Find:
-    """Apply a function to the single value of each node; nothing stays nothing."""
-    return lambda level: Found([None if one is None else compute(one) for one in single(find(level), level)])
-
-
-def _true(one: Any) -> bool:
-    """Read a value as a condition: nothing is not true, anything else that is no boolean is."""
-    return one is not None and one is not False
-
-
-def _prefixed(find: Find, prefix: str) -> Find:
-    return lambda level: Found(
-        [one.startswith(prefix) if one.__class__ is str else None for one in single(find(level), level)]
-    )
-
-
-def _is_text(find: Find, text: str, *, wanted: bool) -> Find:
-    return lambda level: Found([None if one is None else (one == text) is wanted for one in single(find(level), level)])
-
-
-def single(found: Found, level: Level) -> list[Any]:
-    """Return the one value of each node, None where there is none; nodes with several are left to the general way.
-
-    Parameters
-    ----------
-    found : Found
-        What was found.
-    level : Level
-        From there.
-    """
-    if found.owners is not None and len(set(found.owners)) < len(found.owners):
-        level.odd(b for a, b in zip(found.owners, found.owners[1:], strict=False) if a == b)
-    return found.first(len(level))
-
-
 def _operation(operator: str, left: Expression, right: Expression, how: Reading) -> Find:
     match operator, right:
         case "|", _:
-            return _union(value(left, how), value(right, how))
+            return union(value(left, how), value(right, how))
         case "=" | "!=", Literal(str(text)) if not isinstance(text, Moment) and not ("T" in text and is_moment(text)):
-            return _is_text(value(left, how), text, wanted=operator == "=")
+            return equal_to_text(value(left, how), text, wanted=operator == "=")
         case "=" | "!=", _:
-            return _equality(operator, value(left, how), value(right, how))
+            return equality(operator, value(left, how), value(right, how))
         case "and" | "or", _:
-            return _logic(operator, value(left, how), value(right, how))
+            return logic(operator, value(left, how), value(right, how))
         case _:
             raise Unsupported
-
-
-def _pairs(left: Find, right: Find, level: Level) -> zip[tuple[Any, Any]]:
-    return zip(single(left(level), level), single(right(level), level), strict=True)
-
-
-def _equality(operator: str, left: Find, right: Find) -> Find:
-    wanted = operator == "="
-
-    def compared(a: Any, b: Any) -> bool | None:
-        same = None if a is None or b is None else equal([a], [b])
-        return None if same is None else same is wanted
-
-    return lambda level: Found([compared(a, b) for a, b in _pairs(left, right, level)])
-
-
-def _logic(operator: str, left: Find, right: Find) -> Find:
-    decisive = operator == "or"
-
-    def joined(a: Any, b: Any) -> bool | None:
-        known = [None if one is None else _true(one) for one in (a, b)]
-        if decisive in known:
-            return decisive
-        return None if None in known else not decisive
-
-    return lambda level: Found([joined(a, b) for a, b in _pairs(left, right, level)])
-
-
-def _union(left: Find, right: Find) -> Find:
-    def find(level: Level) -> Found:
-        by_node: dict[int, list[Any]] = {}
-        for found in (left(level).several(), right(level).several()):
-            for owner, one in zip(found.owners or (), found.values, strict=True):
-                by_node.setdefault(owner, []).append(one)
-        united = {node: distinct(by_node[node]) for node in sorted(by_node)}
-        return Found(
-            [one for many in united.values() for one in many], [node for node, many in united.items() for _ in many]
-        )
-
-    return find
 
 
 def _reference_key(call: Call, base: Expression, arguments: tuple[Expression, ...], how: Reading) -> Compiled:
@@ -408,26 +343,11 @@ def _reference_key(call: Call, base: Expression, arguments: tuple[Expression, ..
     def find(level: Level) -> Found:
         united = finds[0](level)
         for other in finds[1:]:
-            united = _concatenated(united, other(level))
+            united = concatenated(united, other(level))
         found = united.several()
         return _keys(found, level, wanted, how)
 
     return Compiled(_remembered(call, find, how), None)
-
-
-def _concatenated(left: Found, right: Found) -> Found:
-    if (
-        left.owners is None
-        and right.owners is None
-        and not any(a is not None and b is not None for a, b in zip(left.values, right.values, strict=True))
-    ):
-        return Found([b if a is None else a for a, b in zip(left.values, right.values, strict=True)])
-    a, b = left.several(), right.several()
-    pairs = sorted(
-        [*zip(a.owners or (), a.values, strict=True), *zip(b.owners or (), b.values, strict=True)],
-        key=lambda one: one[0],
-    )
-    return Found([one for _, one in pairs], [owner for owner, _ in pairs])
 
 
 _target = lru_cache(maxsize=10_000)(reference_target)
@@ -447,21 +367,3 @@ def _keys(found: Found, level: Level, wanted: str | None, how: Reading) -> Found
             values.append(target[1])
             owners.append(owner)
     return Found(values, owners)
-
-
-def as_lists(found: Found, level: Level) -> list[list[Any]]:
-    """Return the values of each node as a list, empty where there are none.
-
-    Parameters
-    ----------
-    found : Found
-        What was found.
-    level : Level
-        From there.
-    """
-    if found.owners is None:
-        return [[] if one is None else [one] for one in found.values]
-    lists: list[list[Any]] = [[] for _ in level.nodes]
-    for owner, one in zip(found.owners, found.values, strict=True):
-        lists[owner].append(one)
-    return lists

@@ -13,7 +13,8 @@ from s4s_lab.views.definition import ColumnDefinition, Select, ViewDefinition
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This
 from s4s_lab.views.projected.batches import Level
 from s4s_lab.views.projected.elements import Element
-from s4s_lab.views.projected.expressions import Find, Reading, Unsupported, as_lists, compile_path, single, value
+from s4s_lab.views.projected.expressions import Reading, Unsupported, compile_path, value
+from s4s_lab.views.projected.operators import Find, as_lists, single
 
 Positions = npt.NDArray[np.int64]
 

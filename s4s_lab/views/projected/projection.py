@@ -15,7 +15,8 @@ from s4s_lab.views.heads import Provenance, patient_path
 from s4s_lab.views.loading import View
 from s4s_lab.views.projected.batches import Batch, Level
 from s4s_lab.views.projected.elements import Element, bundle_decoder, resource_decoder
-from s4s_lab.views.projected.expressions import Find, Reading, Unsupported, single, value
+from s4s_lab.views.projected.expressions import Reading, Unsupported, value
+from s4s_lab.views.projected.operators import Find, single
 from s4s_lab.views.projected.placing import PlacedColumn, place_head, place_rows
 from s4s_lab.views.projected.plans import Positions, Rows, Shape, compile_shape, rows_of
 from s4s_lab.views.projected.versions import VersionTeller
