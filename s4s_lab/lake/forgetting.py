@@ -178,6 +178,8 @@ class Forgetting:
     def _sources(self, patient_id: str) -> set[str]:
         """Return the servers that know a patient id, also those whose connection's file is lost."""
         known = {record.fhir_url for record in self.connections.all() if record.patient_id == patient_id}
+        if known:
+            return known
         columns = LOG_SCHEMA.empty_table().select(["source"]).schema
         where = f"patient_id = {delta.literal(patient_id)}"
         known |= set(delta.read(delta.open_table(self.log.path), columns, where=where)["source"].to_pylist())
@@ -204,7 +206,12 @@ class Forgetting:
     def _studies(self, source: str, patient_id: str) -> Iterator[str]:
         columns = LOG_SCHEMA.empty_table().select(["raw"]).schema
         where = f"resource_type = 'ImagingStudy' AND raw IS NOT NULL AND {self.log.predicate([(source, patient_id)])}"
-        for raw in delta.read(delta.open_table(self.log.path), columns, where=where)["raw"].to_pylist():
+        try:
+            found = delta.read(delta.open_table(self.log.path), columns, where=where)["raw"].to_pylist()
+        except DatasetError:
+            # A damaged file goes with the participant when it holds nobody else; the index names most studies.
+            return
+        for raw in found:
             uid = study_uid_of(json.loads(raw))
             # A name of a file is made of it.
             if uid is not None and set(uid) <= set("0123456789."):

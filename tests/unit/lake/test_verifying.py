@@ -184,3 +184,12 @@ def test_found_lists_every_problem(data: Dataset) -> None:
             "repaired": False,
         }
     ]
+
+
+def test_a_participant_whose_file_is_damaged_can_be_forgotten(data: Dataset, darcy: Person) -> None:
+    for path in data.path().glob("resources/**/*.parquet"):
+        path.write_bytes(b"nothing of use")
+    assert data.verify().outcome == "failed"
+    data.forget(darcy.patient_id)
+    report = data.verify()
+    assert report.problems == (), report
