@@ -68,6 +68,17 @@ def test_the_canaries_ask_for_one_resource_and_nothing_a_gateway_refuses(
     assert never == "/fhir/ImagingStudy?patient=p1&_lastUpdated=gt2200-01-02T00:00:00.000Z&_count=1"
 
 
+def test_after_each_broad_pull_the_filter_is_put_to_the_test_again(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=TYPES)
+    assert only(pull(link, data, types=TYPES)).filter == "honoured"
+    pull(link, data, mode="broad", types=TYPES)
+    server.filter = "empty"
+    assert only(pull(link, data, types=TYPES)).filter == "empty"
+
+
 def test_a_total_that_lies_deceives_no_canary(server: FhirServer, link: Connection, data: Dataset) -> None:
     server.put(study(1, LONG_AGO))
     pull(link, data, types=TYPES)
