@@ -10,8 +10,8 @@ from s4s_lab.values.uids import MAX_LENGTH
 
 _UID = r"^[0-9]+(?:\.[0-9]+)*$"
 _PREFIX = "urn:oid:"
-# Seen from the dot, in ASCII: the slash is 1, the digits are 2 to 11.
-_DOT, _SLASH, _NINE = np.uint8(0), np.uint8(1), np.uint8(11)
+# Seen from the digit 0, in ASCII; the dot lies two before it, so round at the other end of a byte.
+_ZERO, _NINE, _DOT = np.uint8(ord("0")), np.uint8(9), np.uint8(254)
 
 
 def bare_uids(texts: pa.Array) -> tuple[pa.Array, list[int]]:
@@ -41,21 +41,10 @@ def bare_uids(texts: pa.Array) -> tuple[pa.Array, list[int]]:
 
 def _without_prefix(texts: pa.Array) -> pa.Array:
     """Cut the prefix off where all have it; where only some have it, nothing here: they do not look like UIDs then."""
-    if texts.offset or not pc.all(pc.starts_with(texts, _PREFIX), min_count=0).as_py():
+    if not pc.all(pc.starts_with(texts, _PREFIX), min_count=0).as_py():
         return texts
-    validity, offset_buffer, data = texts.buffers()
-    if data is None:
-        return texts
-    offsets = np.frombuffer(offset_buffer, np.int32)[: len(texts) + 1]
-    filled = np.diff(offsets) > 0
-    kept = np.ones(offsets[-1], np.bool_)
-    starts = offsets[:-1][filled]
-    for place in range(len(_PREFIX)):
-        kept[starts + place] = False
-    shorter = offsets.copy()
-    shorter[1:] -= np.cumsum(filled, dtype=np.int32) * len(_PREFIX)
-    rest = np.frombuffer(data, np.uint8)[: offsets[-1]][kept]
-    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(shorter), pa.py_buffer(rest), validity)
+    bytewise = texts.view(pa.binary())
+    return pc.binary_replace_slice(bytewise, start=0, stop=len(_PREFIX), replacement=b"").view(pa.string())
 
 
 def _are_uids(texts: pa.Array) -> bool:
@@ -68,10 +57,10 @@ def _are_uids(texts: pa.Array) -> bool:
     filled = lengths > 0
     if int(filled.sum()) != len(texts) - texts.null_count or int(lengths.max()) > MAX_LENGTH:
         return False
-    used = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] - np.uint8(ord("."))
-    starts, ends = (offsets[:-1] - offsets[0])[filled], (offsets[1:] - offsets[0])[filled]
-    if (used > _NINE).any() or (used == _SLASH).any():
-        return False
+    used = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] - _ZERO
     dots = used == _DOT
+    if np.count_nonzero(used > _NINE) != np.count_nonzero(dots):
+        return False
+    starts, ends = (offsets[:-1] - offsets[0])[filled], (offsets[1:] - offsets[0])[filled]
     # No text begins or ends with a dot, so two dots side by side are of one text.
     return not (dots[starts].any() or dots[ends - 1].any() or (dots[1:] & dots[:-1]).any())
