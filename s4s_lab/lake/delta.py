@@ -23,17 +23,15 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from s4s_lab.errors import DatasetBusy, DatasetError, NotInDataset
 from s4s_lab.lake import durable
 from s4s_lab.lake.checksums import has_checksums, write_checksums
-from s4s_lab.lake.entries import MARK, TRANSACTIONS, checkpoint_files, entry_path, mark_of, read_entry
+from s4s_lab.lake.datafiles import FileAction, write_files
+from s4s_lab.lake.entries import FILES, MARK, TRANSACTIONS, checkpoint_files, entry_path, mark_of, read_entry
 from s4s_lab.lake.synced import mark_synced, synced
 
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
 _RETRIES = 100
 _DAMAGED = "Open the dataset again: what is unfinished is set aside. If that does not help, restore it from a backup."
 _COMPRESSED = WriterProperties(compression="ZSTD")
-# Whole row groups are held in memory, by who writes and by who reads them: of raw JSON, some megabytes.
-_ROW_GROUPS = WriterProperties(compression="ZSTD", max_row_group_size=2048)
-# So are whole files by who writes them.
-_FILE_BYTES = 8 << 20
+_DESCRIBED = "delta.dataSkippingStatsColumns"
 # Versions are kept until the user says otherwise, and with them the log entries that tell what changed.
 _KEPT = {
     "delta.enableExpiredLogCleanup": "false",
@@ -155,17 +153,26 @@ def append(table: Path, rows: pa.RecordBatchReader | pa.Table, *, transactions: 
     if isinstance(rows, pa.Table) and not rows.num_rows:
         return note(table, transactions=transactions)
     handle = open_table(table)
-    before = handle.version()
+    metadata = handle.metadata()
+    described = [name for name in metadata.configuration.get(_DESCRIBED, "").split(",") if name]
     with _written_to(table):
-        write_deltalake(
-            handle,
-            rows,
-            mode="append",
-            writer_properties=_ROW_GROUPS,
-            target_file_size=_FILE_BYTES,
-            commit_properties=_properties(transactions),
-        )
-    return Commit(table, before + 1, handle.version())
+        files = write_files(
+            table, rows.to_batches() if isinstance(rows, pa.Table) else rows,
+            partition_by=metadata.partition_columns, described=described,
+        )  # fmt: skip
+        return _committed(handle, table, files, transactions)
+
+
+def _committed(handle: DeltaTable, table: Path, files: list[FileAction], transactions: Mapping[str, int]) -> Commit:
+    """Commit files that are written; from here on they stay, since a commit that fails may be there all the same."""
+    before = handle.version()
+    properties = _properties(transactions, files=len(files))
+    handle.create_write_transaction(files, "append", handle.schema(), commit_properties=properties)
+    version = before + 1
+    # Others may have written as well; to look is cheaper than to read the log again.
+    while entry_path(table, version + 1).is_file():
+        version += 1
+    return Commit(table, before + 1, version)
 
 
 def replace(
@@ -290,15 +297,8 @@ def note(table: Path, *, transactions: Mapping[str, int], handle: DeltaTable | N
     DatasetBusy
         If another process is writing the same numbers.
     """
-    handle = open_table(table) if handle is None else handle
-    before = handle.version()
     with _written_to(table):
-        handle.create_write_transaction([], "append", handle.schema(), commit_properties=_properties(transactions))
-    version = before + 1
-    # Others may have written as well; to look is cheaper than to read the log again.
-    while entry_path(table, version + 1).is_file():
-        version += 1
-    return Commit(table, before + 1, version)
+        return _committed(open_table(table) if handle is None else handle, table, [], transactions)
 
 
 @contextmanager
@@ -313,9 +313,11 @@ def _written_to(table: Path) -> Iterator[None]:
         raise DatasetError(text, hint=durable.HINT) from None
 
 
-def _properties(transactions: Mapping[str, int]) -> CommitProperties:
+def _properties(transactions: Mapping[str, int], *, files: int | None = None) -> CommitProperties:
+    # deltalake counts the files that it writes itself.
+    counted = {} if files is None else {FILES: files}
     return CommitProperties(
-        custom_metadata={TRANSACTIONS: len(transactions), MARK: mark_of(transactions)},
+        custom_metadata={TRANSACTIONS: len(transactions), MARK: mark_of(transactions), **counted},
         max_commit_retries=_RETRIES,
         app_transactions=[Transaction(name, number) for name, number in transactions.items()],
     )

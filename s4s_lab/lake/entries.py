@@ -26,6 +26,8 @@ from s4s_lab.values.instants import from_millis
 TRANSACTIONS = "transactions"
 # Their digest, beside it: a watermark with a wrong digit tells by it.
 MARK = "transactions_digest"
+# How many files it adds, where deltalake did not count them.
+FILES = "files_added"
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.(?:.*\.)?parquet")
 _LAST_CHECKPOINT = "_last_checkpoint"
@@ -222,6 +224,7 @@ def _is_whole(entry: Entry) -> bool:
     return bool(
         _agree(counted, ("num_added_files", "numFilesAdded"), len(entry.added))
         and _agree(counted, ("num_removed_files", "numFilesRemoved"), entry.removed)
+        and _agree(entry.info, (FILES,), len(entry.added))
         and entry.info.get(TRANSACTIONS, len(entry.transactions)) == len(entry.transactions)
         and entry.info.get(MARK, mark := mark_of(entry.transactions)) == mark
     )

@@ -28,7 +28,7 @@ from deltalake import DeltaTable
 from s4s_lab.errors import DatasetError
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.checksums import CHECKSUMS, checksum_path, has_checksums, write_checksums
-from s4s_lab.lake.entries import MARK, TRANSACTIONS, entry_path, log_folder, mark_of, newest_version
+from s4s_lab.lake.entries import FILES, MARK, TRANSACTIONS, entry_path, log_folder, mark_of, newest_version
 
 _NEW, _OLD, _SCRATCH = "_delta_log.forget", "_delta_log.old", "_forget"
 _CHECKPOINT_FROM = 100
@@ -326,7 +326,7 @@ def _counted(actions: list[Action]) -> list[Action]:
         info = dict(action["commitInfo"])
         metrics = info.get("operationMetrics", {})
         info["operationMetrics"] = metrics | {n: type(metrics[n])(count) for n, count in counts.items() if n in metrics}
-        own = {TRANSACTIONS: len(marks), MARK: mark_of(marks)}
+        own = {TRANSACTIONS: len(marks), MARK: mark_of(marks), FILES: len(adds)}
         return {"commitInfo": info | {name: value for name, value in own.items() if name in info}}
 
     return [true(action) for action in actions]
