@@ -61,6 +61,12 @@ class Kind:
     whole: Callable[[list[Any]], pa.Array]
     read: Callable[[Any], Any]
 
+    @property
+    def due(self) -> type | None:
+        """The Python type of nearly all JSON values that fit; None when there are several."""
+        kinds = self.plain - {_NOTHING}
+        return next(iter(kinds)) if len(kinds) == 1 and self is not ANY else None
+
     def place(self, values: list[Any], called: str) -> Placed:
         """Turn a column of JSON values into an Arrow array.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from s4s_lab.views.projected.elements import Element
+from s4s_lab.views.projected.reading import reader
 
 Owners = Sequence[int] | npt.NDArray[np.int64]
 _NOTHING: type = type(None)
@@ -24,11 +27,12 @@ class Found:
         The node that each value belongs to, ascending.
     """
 
-    __slots__ = ("_level", "_owners", "_several", "values")
+    __slots__ = ("_columns", "_level", "_owners", "_several", "values")
 
     def __init__(self, values: list[Any], owners: Owners | None = None) -> None:
         self.values = values
         self._owners = owners
+        self._columns: dict[int, list[Any]] = {}
         self._level: Level | None = None
         self._several: Found | None = None if owners is None else self
 
@@ -46,6 +50,25 @@ class Found:
     def is_aligned(self) -> bool:
         """Whether there is one value, or None, a node."""
         return self._owners is None
+
+    def column(self, number: int, together: Collection[int]) -> list[Any]:
+        """Return an element of each struct, None where there is no struct.
+
+        Parameters
+        ----------
+        number : int
+            Of the element.
+        together : collection of int
+            The elements to read when this is the first one that is asked for.
+        """
+        if number not in self._columns:
+            wanted = tuple(together)
+            try:
+                columns = reader(wanted, sparse=False)(self.values)
+            except AttributeError:
+                columns = reader(wanted, sparse=True)(self.values)
+            self._columns.update(zip(wanted, columns, strict=True))
+        return self._columns[number]
 
     def several(self) -> Found:
         """Return the same with owners, without the nodes that have nothing."""
@@ -102,6 +125,12 @@ class Batch:
         self.full_urls = full_urls
         # Positions of resources that only the general back end can read.
         self.odd: set[int] = set()
+        self.levels: list[Level] = []
+
+    def close(self) -> None:
+        """Let go of what was found, whose levels refer to each other: it would wait for the cyclic collector."""
+        for level in self.levels:
+            level.close()
 
 
 class Level:
@@ -123,8 +152,14 @@ class Level:
         self.nodes = nodes
         self.batch = batch
         self.owners = owners
+        self.itself = Found(nodes)
         self._above = above
         self._known: dict[Hashable, Found] = {}
+        batch.levels.append(self)
+
+    def close(self) -> None:
+        """Forget what was found from here."""
+        self._known.clear()
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -174,23 +209,20 @@ class Level:
         return found
 
 
-def children(base: Found, get: Callable[[Any], Any]) -> Found:
+def children(base: Found, element: Element, together: Collection[int]) -> Found:
     """Go one step down from what was found, lists flattened, nulls left out.
 
     Parameters
     ----------
     base : Found
         Structs.
-    get : Callable
-        Reads the element of one struct.
+    element : Element
+        Where to.
+    together : collection of int
+        Numbers of the elements that are worth being read with it.
     """
-    values = base.values
-    try:
-        below = list(map(get, values))
-    except AttributeError:
-        # Nodes without a value lie among the others.
-        below = [None if one is None else get(one) for one in values]
-    return _flat(below, base)
+    below = base.column(element.number, together)
+    return Found(below) if element.is_plain and base.is_aligned else _flat(below, base)
 
 
 def _flat(below: list[Any], base: Found) -> Found:

@@ -25,16 +25,21 @@ class Element:
 
     Parameters
     ----------
-    attribute : str
-        Where a struct holds it.
+    number : int, optional
+        What stands after `e` in its attribute's name; None for the resource.
     """
 
-    def __init__(self, attribute: str = "") -> None:
-        self.attribute = attribute
-        self.get: Callable[[Any], Any] = attrgetter(attribute) if attribute else _itself
+    def __init__(self, number: int | None = None) -> None:
+        self.number = -1 if number is None else number
+        self.attribute = f"e{number}"
+        self.get: Callable[[Any], Any] = _itself if number is None else attrgetter(self.attribute)
         self.children: dict[str, Element] = {}
+        # Its value is read, whatever that is; or only where a value of one of these types is due.
         self.is_read = False
+        self.due: set[type] = set()
+        # Whether it is there, or what it looks like, decides something.
         self.is_asked = False
+        self.is_looked_at = False
 
     def child(self, name: str) -> Element:
         """Return the element of a name below this one; asked for the first time, it becomes a part of the structs.
@@ -45,20 +50,33 @@ class Element:
             As in JSON.
         """
         if name not in self.children:
-            self.children[name] = Element(f"e{len(self.children)}")
+            self.children[name] = Element(len(self.children))
         return self.children[name]
 
     @property
     def is_mixed(self) -> bool:
         """Whether one view reads its value and another one its children: FHIR versions differ in that."""
-        return self.is_read and bool(self.children)
+        return self.has_value and bool(self.children)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether some view reads its value."""
+        return self.is_read or bool(self.due)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is never a list or an object: one type is due, and the decoder refuses any other."""
+        return len(self.due) == 1 and not (self.children or self.is_read or self.is_asked or self.is_looked_at)
 
     def _type(self) -> Any:
+        if self.is_plain:
+            (due,) = self.due
+            return due | None
         if not self.children:
-            # What is only asked whether it is there is not decoded.
-            return Any if self.is_read or self.is_asked else msgspec.Raw
+            # What is only looked at is not decoded.
+            return Any if self.has_value or self.is_asked else msgspec.Raw
         struct: Any = self.struct()
-        if self.is_read:
+        if self.has_value:
             return struct | list[struct | _SCALAR] | _SCALAR
         return struct | list[struct | None] | None
 

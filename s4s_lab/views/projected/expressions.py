@@ -55,12 +55,15 @@ class Reading:
         As for the general back end; here it decides which resources are left to that.
     owner : str, optional
         The name of the element or type that the focus is, as far as it is known.
+    read : dict of Element to dict of int to None
+        Which children of an element are read, by number: they are read together.
     """
 
     element: Element
     constants: Mapping[str, Any]
     tolerant: bool
     owner: str | None
+    read: dict[Element, dict[int, None]]
 
     def below(self, expression: Expression, element: Element) -> Reading:
         """Return how to read from what an expression finds.
@@ -77,13 +80,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What finds the values of an expression, and the element that they are; None for computed values."""
+    """What finds the values of an expression, and the element that they are; None for computed values.
+
+    A part is some of the elements that are there: what is read of it is not what is read of all of them.
+    """
 
     find: Find
     element: Element | None
+    is_part: bool = False
 
 
-def value(expression: Expression, how: Reading) -> Find:
+def value(expression: Expression, how: Reading, due: type | None = None) -> Find:
     """Compile an expression whose values are used as they are: in a cell, in a comparison.
 
     Parameters
@@ -92,6 +99,8 @@ def value(expression: Expression, how: Reading) -> Find:
         What `parse` gave.
     how : Reading
         From where it is read.
+    due : type, optional
+        What a value has to be of; None: anything, or lists of it.
 
     Raises
     ------
@@ -104,7 +113,10 @@ def value(expression: Expression, how: Reading) -> Find:
         return compiled.find
     if element is how.element:
         raise Unsupported
-    element.is_read = True
+    if due is None:
+        element.is_read = True
+    else:
+        element.due.add(due)
 
     def find(level: Level) -> Found:
         found = compiled.find(level)
@@ -142,7 +154,7 @@ def compile_path(expression: Expression, how: Reading) -> Compiled:
     """
     match expression:
         case This():
-            return Compiled(lambda level: Found(level.nodes), how.element)
+            return Compiled(lambda level: level.itself, how.element)
         case Literal(constant):
             return Compiled(_constant(constant), None)
         case Variable("rowIndex"):
@@ -173,15 +185,19 @@ def _constant(constant: Any) -> Find:
 
 
 def _step(base: Compiled, element: Element, expression: Expression, how: Reading) -> Compiled:
-    above, get = base.element, element.get
+    above = base.element
+    together: dict[int, None] = {element.number: None}
+    if above is not None and not base.is_part:
+        together = how.read.setdefault(above, {})
+        together[element.number] = None
 
     def find(level: Level) -> Found:
         found = base.find(level)
         if above is not None and above.is_mixed:
             _leave(level, found, _SCALARS.__contains__)
-        return children(found, get)
+        return children(found, element, together)
 
-    return Compiled(_remembered(expression, find, how), element)
+    return Compiled(_remembered(expression, find, how), element, base.is_part)
 
 
 def _member(expression: Expression, base: Expression, name: str, how: Reading) -> Compiled:
@@ -210,7 +226,7 @@ def _of_type(call: Call, how: Reading) -> Compiled:
         _leave(level, plain.find(level), lambda _kind: True)
         return typed.find(level)
 
-    return Compiled(find, typed.element)
+    return Compiled(find, typed.element, typed.is_part)
 
 
 def _call(call: Call, how: Reading) -> Compiled:
@@ -228,7 +244,7 @@ def _call(call: Call, how: Reading) -> Compiled:
         case Call(base, "not", ()):
             return Compiled(each(value(base, how), lambda one: not is_true(one)), None)
         case Call(base, "startsWith", (Literal(str(prefix)),)):
-            return Compiled(starting(value(base, how), prefix), None)
+            return Compiled(starting(value(base, how, str), prefix), None)
         case Call(This(), "getResourceKey", ()):
             return Compiled(
                 lambda level: Found([level.batch.keys[level.resource_of(i)] for i in range(len(level))]), None
@@ -257,6 +273,7 @@ def _first(call: Call, base: Expression, how: Reading) -> Compiled:
     else:
         finds = [one.find for one in compiled]
         element = compiled[0].element
+    is_part = any(one.is_part for one in compiled)
 
     def find(level: Level) -> Found:
         values = finds[0](level).first(len(level))
@@ -264,7 +281,7 @@ def _first(call: Call, base: Expression, how: Reading) -> Compiled:
             values = [b if a is None else a for a, b in zip(values, other(level).first(len(level)), strict=True)]
         return Found(values)
 
-    return Compiled(_remembered(call, find, how), element)
+    return Compiled(_remembered(call, find, how), element, is_part)
 
 
 def _where(call: Call, base: Expression, criterion: Expression, how: Reading) -> Compiled:
@@ -284,7 +301,7 @@ def _where(call: Call, base: Expression, criterion: Expression, how: Reading) ->
             kept = [is_true(one) for one in kept]
         return Found(list(compress(found.values, kept)), list(compress(found.owners or (), kept)))
 
-    return Compiled(_remembered(call, find, how), before.element)
+    return Compiled(_remembered(call, find, how), before.element, is_part=True)
 
 
 def _is_about_this(criterion: Expression) -> bool:
@@ -322,7 +339,7 @@ def _operation(operator: str, left: Expression, right: Expression, how: Reading)
         case "|", _:
             return union(value(left, how), value(right, how))
         case "=" | "!=", Literal(str(text)) if not isinstance(text, Moment) and not ("T" in text and is_moment(text)):
-            return equal_to_text(value(left, how), text, wanted=operator == "=")
+            return equal_to_text(value(left, how, str), text, wanted=operator == "=")
         case "=" | "!=", _:
             return equality(operator, value(left, how), value(right, how))
         case "and" | "or", _:
@@ -338,7 +355,7 @@ def _reference_key(call: Call, base: Expression, arguments: tuple[Expression, ..
             wanted = name
         case (_, *_):
             raise Unsupported
-    finds = [value(Member(one, "reference"), how) for one in _alternatives(base)]
+    finds = [value(Member(one, "reference"), how, str) for one in _alternatives(base)]
 
     def find(level: Level) -> Found:
         united = finds[0](level)

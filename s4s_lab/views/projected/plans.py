@@ -12,7 +12,6 @@ import numpy.typing as npt
 from s4s_lab.views.definition import ColumnDefinition, Select, ViewDefinition
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This
 from s4s_lab.views.projected.batches import Level
-from s4s_lab.views.projected.elements import Element
 from s4s_lab.views.projected.expressions import Reading, Unsupported, compile_path, value
 from s4s_lab.views.projected.operators import Find, as_lists, single
 
@@ -62,17 +61,15 @@ class Shape:
     branches: list[tuple[Find | None, Shape]] = field(default_factory=list)
 
 
-def compile_shape(plan: ViewDefinition, root: Element, *, tolerant: bool) -> Shape:
+def compile_shape(plan: ViewDefinition, how: Reading) -> Shape:
     """Compile a view; what it reads becomes a part of the structs of its resources.
 
     Parameters
     ----------
     plan : ViewDefinition
         The checked view.
-    root : Element
-        Of the resource.
-    tolerant : bool
-        As for the general back end.
+    how : Reading
+        From the resource.
 
     Raises
     ------
@@ -82,7 +79,7 @@ def compile_shape(plan: ViewDefinition, root: Element, *, tolerant: bool) -> Sha
     if plan.where:
         raise Unsupported
     shape = Shape()
-    _add(shape, plan.selects, _Place(Reading(root, plan.constants, tolerant, plan.resource), None), 0)
+    _add(shape, plan.selects, _Place(how, None), 0)
     return shape
 
 
@@ -149,7 +146,8 @@ def _each(select: Select, path: Expression, how: Reading, start: int) -> tuple[t
 
 
 def _cell(column: ColumnDefinition, place: _Place) -> Find:
-    return value(_composed(column.path.expression, place.prefix), place.how)
+    due = None if column.collection else column.kind.due
+    return value(_composed(column.path.expression, place.prefix), place.how, due)
 
 
 def _composed(expression: Expression, prefix: Expression | None) -> Expression:

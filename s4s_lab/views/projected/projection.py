@@ -45,10 +45,14 @@ class Projection:
         self.shapes: dict[View, Mapping[FhirVersion, Shape]] = {}
         with suppress(Unsupported):
             self._head = _head(resource_type, root)
+            read: dict[FhirVersion, dict[Element, dict[int, None]]] = {version: {} for version in FHIR_VERSIONS}
             for view in views:
                 with suppress(Unsupported):
                     self.shapes[view] = {
-                        version: compile_shape(view.plans[version], root, tolerant=view.packaged)
+                        version: compile_shape(
+                            view.plans[version],
+                            Reading(root, view.plans[version].constants, view.packaged, resource_type, read[version]),
+                        )
                         for version in FHIR_VERSIONS
                     }
         self.decode = resource_decoder(root)
@@ -82,7 +86,9 @@ class Projection:
         everyone = range(len(resources))
         level = Level(list(resources), batch, everyone)
         head = [single(find(level), level) for find in self._head]
-        return head, {view: rows_of(shapes[version], level) for view, shapes in self.shapes.items()}
+        rows = {view: rows_of(shapes[version], level) for view, shapes in self.shapes.items()}
+        batch.close()
+        return head, rows
 
 
 @lru_cache(maxsize=64)
@@ -100,8 +106,10 @@ def projection_of(resource_type: str, views: tuple[View, ...]) -> Projection:
 
 
 def _head(resource_type: str, root: Element) -> list[Find]:
-    how = Reading(root, {}, tolerant=True, owner=resource_type)
-    return [value(parse(path), how) for path in (patient_path(resource_type), "meta.versionId", "meta.lastUpdated")]
+    how = Reading(root, {}, tolerant=True, owner=resource_type, read={})
+    return [
+        value(parse(path), how, str) for path in (patient_path(resource_type), "meta.versionId", "meta.lastUpdated")
+    ]
 
 
 def placed_head(

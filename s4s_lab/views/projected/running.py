@@ -251,11 +251,16 @@ class Tabulator:
         if of_type is None or not of_type.projection.shapes:
             return False
         try:
-            if len(self._types) > 1:
-                return self._add_split(raw, place)
-            bundle = of_type.projection.decode_bundle(raw)
+            bundle = None if len(self._types) > 1 else of_type.projection.decode_bundle(raw)
+        except _MISFIT:
+            bundle = None
+        try:
+            return self._add_split(raw, place) if bundle is None else self._add_typed(bundle, of_type, raw, place)
         except _MISFIT:
             return False
+
+    def _add_typed(self, bundle: Any, of_type: _OfType, raw: bytes, place: str) -> bool:
+        """Take a Bundle whose resources were all decoded as if they were of one type."""
         if bundle.type != "Bundle":
             return False
         entries = [one for one in bundle.entry or () if one is not None and one.resource is not None]

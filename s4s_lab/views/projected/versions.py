@@ -75,6 +75,7 @@ def _register(root: Element, path: tuple[str, ...], sign: Sign) -> None:
     here = root
     for name in path:
         here = here.child(name)
+    here.is_looked_at = True
     if sign.value is not None:
         here.is_read = True
 
