@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from s4s_lab.errors import NotFhir, UsageError
@@ -28,7 +29,8 @@ from s4s_lab.views import (
 
 Source = str | Path | Mapping[str, Any] | Iterable[str | Path | Mapping[str, Any]]
 AnyView = str | Path | Mapping[str, Any] | View
-_GROUP_ROWS = 50_000
+_GROUP_ROWS = 100_000
+_SAMPLE_ROWS = 10_000
 # Bundles are long lines.
 _READ_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -159,11 +161,22 @@ def tabulate_to(source: Source, views: Sequence[AnyView], paths: Mapping[str, Pa
     return {name: file.count for name, file in files.items()}
 
 
+def _repeating(rows: pa.Table) -> list[str]:
+    """Return the columns whose values repeat: a dictionary costs time and saves nothing where they do not."""
+    return [
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field, column in zip(rows.schema, rows.columns, strict=True)
+        if pa.types.is_list(field.type) or 2 * pc.count_distinct(column, mode="all").as_py() <= rows.num_rows
+    ]
+
+
 class _Rows:
     """A Parquet file that is written in row groups of a size that readers like."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._path = path
+        self._schema = schema
+        self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
         self._ready = 0
         self.count = 0
@@ -174,7 +187,8 @@ class _Rows:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._write()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def add(self, rows: pa.Table) -> None:
         """Add rows; they are written when there are enough."""
@@ -184,8 +198,13 @@ class _Rows:
             self._write()
 
     def _write(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting))
+        rows = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._path, self._schema, compression="zstd", use_dictionary=_repeating(rows.slice(0, _SAMPLE_ROWS))
+            )
+        if rows.num_rows:
+            self._writer.write_table(rows)
         self.count += self._ready
         self._waiting, self._ready = [], 0
 

@@ -216,10 +216,10 @@ def _array(target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
 
 def _whole_decimals(values: list[Any]) -> pa.Array:
     # Arrow rounds some numbers of more digits than it holds instead of refusing them: long ones, and small powers.
-    texts = list(map(str, values))
-    if max(map(len, texts), default=0) > _SAFE_LENGTH or "E" in "".join(texts):
+    texts = pa.array([None if one is None else str(one) for one in values], pa.string())
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > _SAFE_LENGTH or pc.any(pc.match_substring(texts, "E")).as_py():
         raise ValueError
-    return pa.array(values, DECIMAL)
+    return texts.cast(DECIMAL)
 
 
 _NOTHING: type = type(None)

@@ -24,18 +24,24 @@ def reader(numbers: tuple[int, ...], *, sparse: bool) -> Read:
     sparse : bool
         Whether some structs may be None; their elements are None.
     """
-    lists = ", ".join(f"c{number:d}" for number in numbers)
-    lines = [f"def read(nodes):\n    {lists}, = {'[], ' * len(numbers)}"]
-    lines += [f"    a{number:d} = c{number:d}.append" for number in numbers]
-    lines.append("    for node in nodes:")
-    indent = "        "
-    if sparse:
-        lines.append("        if node is None:")
-        lines += [f"            a{number:d}(None)" for number in numbers]
-        lines.append("            continue")
-    lines += [f"{indent}a{number:d}(node.e{number:d})" for number in numbers]
-    lines.append(f"    return {lists},")
+    if len(numbers) == 1 and not sparse:
+        lines = ["def read(nodes):", f"    return ([node.e{numbers[0]:d} for node in nodes],)"]
+    else:
+        lines = _loop(numbers, sparse=sparse)
     namespace: dict[str, Any] = {"__builtins__": {}}
     exec("\n".join(lines), namespace)  # noqa: S102  # numbers are all that varies
     read: Read = namespace["read"]
     return read
+
+
+def _loop(numbers: tuple[int, ...], *, sparse: bool) -> list[str]:
+    lists = ", ".join(f"c{number:d}" for number in numbers)
+    lines = [f"def read(nodes):\n    {lists}, = {'[], ' * len(numbers)}"]
+    lines += [f"    a{number:d} = c{number:d}.append" for number in numbers]
+    lines.append("    for node in nodes:")
+    if sparse:
+        lines.append("        if node is None:")
+        lines += [f"            a{number:d}(None)" for number in numbers]
+        lines.append("            continue")
+    lines += [f"        a{number:d}(node.e{number:d})" for number in numbers]
+    return [*lines, f"    return {lists},"]

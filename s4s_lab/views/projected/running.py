@@ -26,6 +26,8 @@ _BATCH_BYTES = 4 << 20
 _BATCH_RESOURCES = 5_000
 # What a decoded resource counts as.
 _DECODED_BYTES = 16 << 10
+# Parts of more runs than this are put in order row by row.
+_MANY_RUNS = 100
 _DEFAULT_VERSION: FhirVersion = "stu3"
 _UNKNOWN = Provenance()
 # What typed decoding raises: another form than FHIR's, no JSON, numbers and depths beyond bounds.
@@ -147,7 +149,13 @@ def _merged(parts: Sequence[Part]) -> pa.Table:
     places = np.concatenate([places for _, places in parts])
     if np.all(places[1:] >= places[:-1]):
         return table
-    return table.take(pa.array(np.argsort(places, kind="stable")))
+    order = np.argsort(places, kind="stable")
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(order) != 1) + 1, [len(order)]])
+    if len(starts) > _MANY_RUNS:
+        return table.take(pa.array(order))
+    # Nothing is copied.
+    runs = zip(order[starts[:-1]].tolist(), np.diff(starts).tolist(), strict=True)
+    return pa.concat_tables([table.slice(first, count) for first, count in runs])
 
 
 class Tabulator:
