@@ -17,8 +17,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from s4s_lab.errors import DatasetBusy, DatasetError, NotInDataset
 from s4s_lab.lake import durable
@@ -216,6 +217,7 @@ def fill(
     rows: pa.RecordBatchReader | pa.Table,
     *,
     partition_by: tuple[str, ...],
+    described: tuple[str, ...] = (),
     transactions: Mapping[str, int],
 ) -> Commit:
     """Create a table with its first rows as version 0.
@@ -228,6 +230,8 @@ def fill(
         Their columns become the table's.
     partition_by : tuple of str
         Partition columns.
+    described : tuple of str
+        Columns of text whose least and greatest value the log tells of each file, to skip it by.
     transactions : mapping of str to int
         Application id to number.
 
@@ -237,14 +241,16 @@ def fill(
         If another process has just created it.
     """
     with _written_to(table):
-        write_deltalake(
-            table,
-            rows,
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        files = write_files(table, batches, partition_by=partition_by, described=described)
+        create_table_with_add_actions(
+            str(table),
+            Schema.from_arrow(rows.schema),
+            [file for file in files if isinstance(file, AddAction)],
             mode="error",
             partition_by=list(partition_by),
             configuration=_KEPT,
-            writer_properties=_COMPRESSED,
-            commit_properties=_properties(transactions),
+            commit_properties=_properties(transactions, files=len(files)),
         )
     return Commit(table, 0, 0)
 

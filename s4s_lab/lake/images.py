@@ -21,7 +21,7 @@ from s4s_lab.lake.entries import read_entry
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.overview import dictionary_of
 from s4s_lab.lake.reading import Reading
-from s4s_lab.lake.stored import PARTITION, Layout
+from s4s_lab.lake.stored import PARTITION, WHOSE, Layout
 from s4s_lab.lake.tables import REFRESH_WAIT_S
 
 IMAGES = "dicom_instance"
@@ -100,7 +100,7 @@ class ImageTable:
         if handle is None:
             if delta.exists(self.path):
                 return delta.replace(self.path, rows, where=None, transactions=marks)
-            return delta.fill(self.path, rows, partition_by=PARTITION, transactions=marks)
+            return delta.fill(self.path, rows, partition_by=PARTITION, described=WHOSE, transactions=marks)
         stored = delta.read(handle, _LAYOUT.stored)
         changed = [bucket for bucket in _buckets(rows, stored) if not _of(rows, bucket).equals(_of(stored, bucket))]
         if not changed:

@@ -25,6 +25,8 @@ _ROW_NUMBER = pa.field(
 # What every stored table has after the columns that people see.
 BESIDE = (FELL_OUT_AT, _BUCKET, _ROW_NUMBER)
 PARTITION = ("bucket",)
+# Whose rows a file holds: what it can be skipped by.
+WHOSE = ("source", "patient_id")
 _IN_RECORD = "fell_out_at IS NULL"
 
 

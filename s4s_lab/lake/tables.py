@@ -24,7 +24,7 @@ from s4s_lab.lake.log import Patient, ResourceLog
 from s4s_lab.lake.migration import Fit, Standing, marks, opened, stand
 from s4s_lab.lake.planning import Changes, Plan, groups, planned
 from s4s_lab.lake.reading import Reading
-from s4s_lab.lake.stored import PARTITION
+from s4s_lab.lake.stored import PARTITION, WHOSE
 from s4s_lab.views import View, data_dictionary
 
 # The transaction identifier that says which version of the log a table shows.
@@ -376,7 +376,7 @@ class ViewTables:
     ) -> delta.Commit:
         path, numbers = self.folder / view.name, {SHOWN: target, **marks(view, standing)}
         if not delta.exists(path):
-            return delta.fill(path, rows, partition_by=PARTITION, transactions=numbers)
+            return delta.fill(path, rows, partition_by=PARTITION, described=WHOSE, transactions=numbers)
         return delta.replace(path, rows, where=where, transactions=numbers)
 
     def _discard(self, name: str) -> None:

@@ -106,3 +106,20 @@ def test_ten_times_the_rows_cost_no_more_memory(tmp_path: Path) -> None:
 
     # 5 KiB twice a row: 26 MB and 260 MB of text.
     assert peak_mb(25_600) < peak_mb(2_560) + 60
+
+
+def test_a_table_begins_with_its_rows_as_its_first_version(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    rows = pa.RecordBatchReader.from_batches(SCHEMA, [batch(["A", "B"], ["x", "y"])])
+    delta.fill(path, rows, partition_by=("bucket",), described=("id",), transactions={"shown": 3})
+    (file,) = read_entry(path, 0).added
+    assert (file.partition, file.stats["maxValues"]) == ({"bucket": "7"}, {"id": "y"})
+    assert DeltaTable(path).transaction_version("shown") == 3
+    assert fault_of(path, 0) is None
+
+
+def test_a_table_may_begin_without_rows(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    delta.fill(path, SCHEMA.empty_table(), partition_by=("bucket",), transactions={"shown": 3})
+    assert delta.read(DeltaTable(path), SCHEMA).num_rows == 0
+    assert fault_of(path, 0) is None
