@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow.compute as pc
 
+from s4s_lab.dicom import Volume, read_volume
 from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning
 from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.catalogue import Views
@@ -270,6 +271,30 @@ class Dataset(DatasetTables):
         if not paths:
             raise NotInDataset(f"There are no images of series {series_uid}.", hint="Fetch its study first.")
         return [self._root / path for path in paths]
+
+    def volume(self, series_uid: str) -> Volume:
+        """Return the images of one series as one volume: an array with spacing [mm], orientation and unit.
+
+        Parameters
+        ----------
+        series_uid : str
+            Series Instance UID.
+
+        Returns
+        -------
+        Volume
+            float32, shape (slices, rows, columns), slices in spatial order, the rescale applied.
+
+        Raises
+        ------
+        NotInDataset
+            If the cache has no images of the series.
+        NotAVolume
+            If they do not make one: the message says which slice is missing, doubled, tilted or of another size.
+        ImageError
+            If a file cannot be decoded.
+        """
+        return read_volume(self.slices(series_uid))
 
     def status(self) -> pd.DataFrame:
         """Return how pulls stand: one row per connection and resource type.

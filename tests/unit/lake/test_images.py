@@ -14,7 +14,7 @@ import pytest
 
 from s4s_lab.dicom.deposit import deposit
 from s4s_lab.dicom.index import StudyKey
-from s4s_lab.errors import TableBehind
+from s4s_lab.errors import NotInDataset, TableBehind
 from s4s_lab.explore import export
 from s4s_lab.lake import Dataset
 from s4s_lab.lake.entries import read_entry
@@ -177,3 +177,14 @@ def test_the_columns_of_an_export_say_what_they_mean(data: Dataset, studies: Fil
     export(data, tmp_path)
     for name in data.tables()["name"].to_pylist():
         assert all(field.metadata[b"meaning"] for field in pq.read_schema(tmp_path / f"{name}.parquet"))
+
+
+def test_a_series_is_a_volume_of_its_slices(data: Dataset, test_data: Path) -> None:
+    files = sorted((test_data / "dicom" / "pydicom-dicomdirtests" / "98892001" / "CT5N").iterdir())
+    header = pydicom.dcmread(files[0], stop_before_pixels=True)
+    receive(data, header.StudyInstanceUID, files)
+    volume = data.volume(header.SeriesInstanceUID)
+    assert volume.array.shape == (len(files), header.Rows, header.Columns)
+    assert (volume.modality, volume.unit) == ("CT", "HU")
+    with pytest.raises(NotInDataset, match="no images of series"):
+        data.volume("1.2.3")
