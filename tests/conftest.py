@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.conformance.clauses import Proofs, conformance_page
 PROJECT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("S4S_TEST_DATA", PROJECT.parent / "shared" / "data")).resolve()
 os.environ["S4S_PROGRESS"] = "0"  # progress bars change from run to run; commands that tests start inherit this
+# A run in the background begins with interrupts ignored, and every child process would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("s4s", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("s4s")
