@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import typer
 
 from s4s_lab.cli.options import JsonOutput
@@ -14,6 +16,8 @@ from s4s_lab.cli.output import command, emit, note, show
 from s4s_lab.errors import UsageError
 from s4s_lab.explore import tabulate_many
 from s4s_lab.explore.exporting import save_table, write_table
+from s4s_lab.explore.tabulating import tabulate_to
+from s4s_lab.views import load_view
 
 
 def register(app: typer.Typer) -> None:
@@ -39,26 +43,32 @@ def run(
         raise UsageError("Several views need a folder to go to.", hint="Give --out DIR/ with the slash.")
     if json_output and out == "-":
         raise UsageError("--json and a table cannot both go to stdout.", hint="Give --out FILE.")
-    tables = tabulate_many(files, names)
-    if out == "-":
-        for table in tables.values():
+    loaded = [load_view(name) for name in names]
+    paths = {view.name: Path(out) / f"{view.name}.parquet" if _is_folder(out) else Path(out) for view in loaded}
+    if out != "-" and all(path.suffix.lower() == ".parquet" for path in paths.values()):
+        # Tables of any size: they are never whole in memory.
+        rows = tabulate_to(files, loaded, paths)
+        _say_written(rows, paths, json_output=json_output)
+        for view in loaded:
+            _note_issues(view.name, pq.ParquetFile(paths[view.name]))
+        return
+    tables = tabulate_many(files, loaded)
+    for name, table in tables.items():
+        if out == "-":
             write_table(table, sys.stdout.buffer, "csv")
-    else:
-        _write(tables, out, json_output=json_output)
+        else:
+            _save(table, paths[name])
+    if out != "-":
+        _say_written({name: table.num_rows for name, table in tables.items()}, paths, json_output=json_output)
     for name, table in tables.items():
         _note_issues(name, table)
 
 
-def _write(tables: dict[str, pa.Table], out: str, *, json_output: bool) -> None:
-    paths = {name: Path(out) / f"{name}.parquet" if _is_folder(out) else Path(out) for name in tables}
-    for name, table in tables.items():
-        _save(table, paths[name])
+def _say_written(rows: dict[str, int], paths: dict[str, Path], *, json_output: bool) -> None:
     if json_output:
-        emit({name: {"rows": table.num_rows, "path": str(paths[name])} for name, table in tables.items()})
+        emit({name: {"rows": count, "path": str(paths[name])} for name, count in rows.items()})
     else:
-        show(
-            "Written", ["view", "rows", "path"], [[name, table.num_rows, paths[name]] for name, table in tables.items()]
-        )
+        show("Written", ["view", "rows", "path"], [[name, count, paths[name]] for name, count in rows.items()])
 
 
 def _is_folder(out: str) -> bool:
@@ -71,8 +81,11 @@ def _save(table: pa.Table, target: Path) -> None:
     save_table(table, target, kind)
 
 
-def _note_issues(name: str, table: pa.Table) -> None:
-    if "parse_issues" in table.column_names:
-        rows = sum(bool(issues) for issues in table.column("parse_issues").to_pylist())
-        if rows:
-            note(f"note: {name}: {rows} of {table.num_rows} rows have entries in parse_issues")
+def _note_issues(name: str, table: pa.Table | pq.ParquetFile) -> None:
+    is_file = isinstance(table, pq.ParquetFile)
+    if "parse_issues" not in (table.schema_arrow if is_file else table.schema).names:
+        return
+    column = (table.read(["parse_issues"]) if is_file else table).column("parse_issues")
+    rows = sum(bool(count) for count in pc.list_value_length(column).to_pylist())
+    if rows:
+        note(f"note: {name}: {rows} of {len(column)} rows have entries in parse_issues")

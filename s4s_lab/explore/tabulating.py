@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -33,6 +35,7 @@ _GROUP_ROWS = 100_000
 _SAMPLE_ROWS = 10_000
 # Bundles are long lines.
 _READ_BYTES = 1 << 20
+_SMALL_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n" + _BOM
 
@@ -55,7 +58,7 @@ def _paths(source: str | Path) -> list[Path]:
 def _in_file(path: Path) -> Iterator[Document]:
     """Yield what a file holds: one a line when its first line is whole JSON, else the one that it is."""
     try:
-        with path.open("rb", buffering=_READ_BYTES) as file:
+        with _opened(path) as file:
             lines = enumerate(file, start=1)
             first = next((line for _, line in lines if line[:80].strip(_BLANK) or line.strip(_BLANK)), b"")
             first = first.removeprefix(_BOM)
@@ -75,6 +78,13 @@ def _in_file(path: Path) -> Iterator[Document]:
                     yield Document(line, f"{path}, line {number},")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file for its lines; a small one is read in one go, which is three times as fast."""
+    if 0 < path.stat().st_size <= _SMALL_BYTES:
+        return io.BytesIO(path.read_bytes())
+    return path.open("rb", buffering=_READ_BYTES)
 
 
 def _is_json(line: bytes) -> bool:
@@ -136,7 +146,8 @@ def tabulate_to(source: Source, views: Sequence[AnyView], paths: Mapping[str, Pa
     source, views
         As for `tabulate_many`.
     paths : Mapping of str to Path
-        By the views' names; Parquet (zstd), with what the data dictionary says as the fields' metadata.
+        By the views' names; Parquet (zstd) of mode 0600, with what the data dictionary says as the fields' metadata.
+        Folders are made when missing; files appear when they are whole.
 
     Returns
     -------
@@ -146,7 +157,7 @@ def tabulate_to(source: Source, views: Sequence[AnyView], paths: Mapping[str, Pa
     Raises
     ------
     NotFhir
-        If a file is no FHIR JSON; what was written by then is no whole file.
+        If a file is no FHIR JSON; the message names it, and nothing is left of what was written.
     UsageError
         If nothing matches, a file cannot be read, or two views have one name.
     ViewError
@@ -171,10 +182,11 @@ def _repeating(rows: pa.Table) -> list[str]:
 
 
 class _Rows:
-    """A Parquet file that is written in row groups of a size that readers like."""
+    """A Parquet file that is written in row groups of a size that readers like, beside its name and then moved."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
+        self._part = path.with_name(f".part-{path.name}")
         self._schema = schema
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
@@ -185,10 +197,15 @@ class _Rows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._write()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if kind is None:
+                self._write()
+            if self._writer is not None:
+                self._writer.close()
+            if kind is None:
+                self._part.replace(self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def add(self, rows: pa.Table) -> None:
         """Add rows; they are written when there are enough."""
@@ -200,8 +217,10 @@ class _Rows:
     def _write(self) -> None:
         rows = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
         if self._writer is None:
+            self._part.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
             self._writer = pq.ParquetWriter(
-                self._path, self._schema, compression="zstd", use_dictionary=_repeating(rows.slice(0, _SAMPLE_ROWS))
+                self._part, self._schema, compression="zstd", use_dictionary=_repeating(rows.slice(0, _SAMPLE_ROWS))
             )
         if rows.num_rows:
             self._writer.write_table(rows)

@@ -11,11 +11,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from s4s_lab.errors import NotFhir, UsageError, ViewError
-from s4s_lab.explore.tabulating import tabulate, tabulate_many
-from s4s_lab.views import load_view, packaged_views, table_schema
+from s4s_lab.explore.tabulating import tabulate, tabulate_many, tabulate_to
+from s4s_lab.views import Document, load_view, packaged_views, run_views, table_schema
+from s4s_lab.views.projected import running
 
 HEAD_TABLES = {
     "imaging_study": "ImagingStudy",
@@ -329,3 +331,46 @@ def test_the_same_claims_of_cms_give_the_same_money_and_dates_in_both_versions(t
         "84999.370000000000000000",
         "7699.480000000000000000",
     )
+
+
+def test_files_appear_whole_private_and_with_the_rows_that_a_table_has(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.json", bundle(*(study(f"s{i}", uid=f"urn:oid:1.2.{i}") for i in range(300))))
+    target = tmp_path / "new" / "t.parquet"
+    assert tabulate_to([source], ["imaging_study"], {"imaging_study": target}) == {"imaging_study": 300}
+    assert target.stat().st_mode & 0o777 == 0o600
+    file = pq.ParquetFile(target)
+    assert file.read().equals(tabulate_many([source], ["imaging_study"])["imaging_study"])
+    columns = {file.metadata.row_group(0).column(i).path_in_schema: i for i in range(file.metadata.num_columns)}
+    used = {name: file.metadata.row_group(0).column(i).has_dictionary_page for name, i in columns.items()}
+    assert not used["study_uid"]
+    assert used["source"]
+    assert [one.name for one in target.parent.iterdir()] == ["t.parquet"]
+
+
+def test_a_bad_file_leaves_no_file_and_views_without_rows_get_one(tmp_path: Path) -> None:
+    good = write(tmp_path / "a.json", study("s"))
+    bad = tmp_path / "b.json"
+    bad.write_text("{", encoding="utf-8")
+    paths = {name: tmp_path / "out" / f"{name}.parquet" for name in ("imaging_study", "patient")}
+    with pytest.raises(NotFhir, match=r"b\.json"):
+        tabulate_to([good, bad], list(paths), paths)
+    assert not list(tmp_path.glob("out/*"))
+    assert tabulate_to([good], list(paths), paths) == {"imaging_study": 1, "patient": 0}
+    assert pq.read_table(paths["patient"]).schema.equals(table_schema(load_view("patient")))
+
+
+def test_one_odd_resource_of_a_bundle_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    general = running._OfType._general
+
+    def counted(self: Any, waiting: Any, place: int, builders: Any) -> None:
+        read.append(place)
+        general(self, waiting, place, builders)
+
+    monkeypatch.setattr(running._OfType, "_general", counted)
+    pages = bundle(study("a", description="x"), study("b", description=5), study("c", description="y"))
+    document = Document(json.dumps(pages).encode(), "page")
+    table = run_views([load_view("imaging_study")], [document])["imaging_study"]
+    assert read == [1]
+    assert table.column("resource_id").to_pylist() == ["a", "b", "c"]
+    assert table.column("description").to_pylist() == ["x", None, "y"]
