@@ -12,7 +12,7 @@ from s4s_lab.fhir import Entry, search
 from s4s_lab.lake import CurrentVersion
 from s4s_lab.sync.listing import Listing, Source, ask_twice_if_short, of_patient
 from s4s_lab.sync.reports import Filter
-from s4s_lab.sync.watermark import PRECISIONS, Precision, since
+from s4s_lab.sync.watermark import EARLIEST, PRECISIONS, Precision, since
 from s4s_lab.values.instants import parse_date_time
 
 _EVER = datetime(1970, 1, 3, tzinfo=UTC)
@@ -226,10 +226,15 @@ def stamps_of(raws: Mapping[str, str], current: Mapping[str, CurrentVersion]) ->
     """
     resources = {key: json.loads(raw) for key, raw in raws.items()}
     return [
-        Stamps(key, current[key].last_updated, _started(resource))
+        Stamps(key, _set(current[key].last_updated), _started(resource))
         for key, resource in resources.items()
         if resource.get("id") == key
     ]
+
+
+def _set(stamp: datetime | None) -> datetime | None:
+    """Return a stamp unless it is one that was never set: that tells nothing of a filter."""
+    return stamp if stamp is not None and stamp >= EARLIEST else None
 
 
 def _started(study: Mapping[str, object]) -> datetime | None:

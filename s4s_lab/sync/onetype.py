@@ -18,7 +18,7 @@ from s4s_lab.sync.listing import Listing, Source, everything
 from s4s_lab.sync.plan import PlanItem
 from s4s_lab.sync.reports import TypePull
 from s4s_lab.sync.settling import HELD_FOR, Settled, prober, settle, versions_to_append
-from s4s_lab.sync.watermark import LADDER, STARTED_LIKE_CEILING, next_interval, widened, with_jitter
+from s4s_lab.sync.watermark import LADDER, STARTED_LIKE_CEILING, before, next_interval, widened, with_jitter
 from s4s_lab.values.instants import from_millis, to_millis, utc_now
 
 _SECOND = timedelta(seconds=1)
@@ -77,7 +77,7 @@ def _updated_until(asked: Asked, listing: Listing, advice: Advice) -> datetime |
     if advice.last_run is not None and listing.seen.present is not None:
         ours_ahead = utc_now() - listing.seen.present
         covered = max(covered, advice.last_run - ours_ahead - _CLOCK_MARGIN)
-    return covered - advice.overlap
+    return before(covered, advice.overlap)
 
 
 def fingerprint(link: Connection, item: PlanItem) -> str:

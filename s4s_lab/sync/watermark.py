@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from s4s_lab.values.instants import format_instant, from_millis, to_millis
@@ -23,6 +23,9 @@ OVERLAP = timedelta(seconds=300)
 MAX_OVERLAP = timedelta(days=1)
 # A server clock further ahead of ours than this is broken: believing it would blind later updates.
 MAX_LEAD = timedelta(minutes=10)
+# No server is older than HTTP: an earlier clock was never set, such as .NET's default of the year 1.
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 # `Date` has whole seconds, so it may name a second that has just begun.
 DATE_RESOLUTION = timedelta(seconds=1)
 NO_CLOCK_MARGIN = timedelta(seconds=60)
@@ -72,16 +75,31 @@ def seen_until(*, date: datetime | None, bundle_time: datetime | None, elapsed_s
     S4S imaging page: `lastCheck`. RFC 9110, section 6.6.1 (Date). FHIR STU3, Bundle.meta.
     """
     began = timedelta(seconds=elapsed_s)
-    clocks = []
-    if date is not None:
-        clocks.append(date - began - DATE_RESOLUTION)
-    if bundle_time is not None:
-        clocks.append(bundle_time)
-    plausible = [clock for clock in clocks if clock <= now + MAX_LEAD]
-    if plausible:
-        present = date if date is not None and date <= now + MAX_LEAD else None
-        return Seen(_cut(min(plausible)), by_server=True, present=present)
+    present = _plausible(date, now)
+    clocks = [] if present is None else [present - began - DATE_RESOLUTION]
+    searched = _plausible(bundle_time, now)
+    if searched is not None:
+        clocks.append(searched)
+    if clocks:
+        return Seen(_cut(min(clocks)), by_server=True, present=present)
     return Seen(_cut(now - began - NO_CLOCK_MARGIN), by_server=False)
+
+
+def _plausible(clock: datetime | None, now: datetime) -> datetime | None:
+    return clock if clock is not None and EARLIEST <= clock <= now + MAX_LEAD else None
+
+
+def before(moment: datetime, span: timedelta) -> datetime:
+    """Return the moment a span earlier, or the first one that can be written where that lies before it.
+
+    Parameters
+    ----------
+    moment : datetime
+        Aware; as a server said it, so perhaps of the year 1.
+    span : timedelta
+        How much earlier.
+    """
+    return moment - span if moment - _BEGINNING > span else _BEGINNING
 
 
 def _cut(moment: datetime) -> datetime:
@@ -108,11 +126,11 @@ def since(last_check: datetime, overlap: timedelta, precision: Precision = "mill
     ----------
     S4S imaging page, "On periodic-update". FHIR STU3, "Search", prefixes and date parameters.
     """
-    start = last_check - overlap
+    start = before(last_check, overlap)
     if precision == "date":
-        return f"gt{(start - timedelta(days=1)).date().isoformat()}"
+        return f"gt{before(start, timedelta(days=1)).date().isoformat()}"
     if precision == "second":
-        whole = start.replace(microsecond=0) - timedelta(seconds=1)
+        whole = before(start.replace(microsecond=0), timedelta(seconds=1))
         return f"gt{format_instant(whole).replace('.000Z', 'Z')}"
     return f"gt{format_instant(start)}"
 

@@ -98,9 +98,9 @@ def parse_http_date(text: str) -> datetime | None:
     """
     try:
         moment = parsedate_to_datetime(text.strip()[:64])
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def format_instant(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from s4s_lab.sync.watermark import (
     LADDER,
+    MAX_OVERLAP,
     OVERLAP,
     PRECISIONS,
     Precision,
@@ -23,6 +24,7 @@ from s4s_lab.sync.watermark import (
     widened,
     with_jitter,
 )
+from s4s_lab.values.instants import parse_date_time
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -56,6 +58,21 @@ def test_a_clock_a_little_ahead_of_ours_is_believed() -> None:
     seen = seen_until(date=NOON + timedelta(minutes=9), bundle_time=None, elapsed_s=0, now=NOON)
     assert seen.by_server
     assert seen.instant == NOON + timedelta(minutes=9) - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "0001-01-01T00:10:00Z", "1970-01-01"])
+def test_a_clock_that_was_never_set_counts_as_none(text: str) -> None:
+    never = parse_date_time(text)
+    beside = seen_until(date=NOON, bundle_time=never, elapsed_s=0, now=NOON)
+    assert (beside.instant, beside.by_server) == (NOON - timedelta(seconds=1), True)
+    alone = seen_until(date=never, bundle_time=never, elapsed_s=2, now=NOON)
+    assert (alone.instant, alone.by_server, alone.present) == (NOON - timedelta(seconds=62), False, None)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_nothing_is_asked_from_before_the_first_moment_there_is(precision: Precision) -> None:
+    asked = since(datetime.min.replace(tzinfo=UTC), MAX_OVERLAP, precision)
+    assert asked.startswith("gt0001-01-01")
 
 
 def test_without_any_clock_ours_stands_in_less_a_minute() -> None:

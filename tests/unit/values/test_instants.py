@@ -65,7 +65,9 @@ def test_an_http_date_is_read_in_its_three_forms(text: str) -> None:
     assert parse_http_date(text) == datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "300", "Sun, 99 Nov 1994 08:49:37 GMT"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "300", "Sun, 99 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 -1400"]
+)
 def test_what_is_no_http_date_is_none(text: str) -> None:
     assert parse_http_date(text) is None
 

@@ -48,6 +48,7 @@ class FhirServer:
     retry_after: str = "1"
     broken_page: int | None = None
     total: int | None = None
+    bundle_time: str | None = None
     hidden: set[str] = field(default_factory=set)
     failing: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
@@ -118,7 +119,8 @@ class FhirServer:
         total = len(found) if self.total is None else self.total
         entries = [{"resource": r} for r in page]
         entries += [{"resource": r, "search": {"mode": "include"}} for r in self.include]
-        return 200, {}, {"resourceType": "Bundle", "type": "searchset", "total": total, "link": links, "entry": entries}
+        bundle = {"resourceType": "Bundle", "type": "searchset", "total": total, "link": links, "entry": entries}
+        return 200, {}, bundle | ({"meta": {"lastUpdated": self.bundle_time}} if self.bundle_time else {})
 
     def _matches(self, resource: Resource, updated: str | None) -> bool:
         if updated is None or self.filter == "ignored":

@@ -13,6 +13,7 @@ from s4s_lab import Dataset, PullReport, pull
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotEverything, NotReachable, UsageError
 from s4s_lab.sync import TypePull
+from s4s_lab.sync.pulling import PullMode
 from tests.wire.sync.conftest import TYPES
 from tests.wire.sync.server import FhirServer, study
 
@@ -286,6 +287,17 @@ def test_a_clock_hours_ahead_does_not_become_last_check(server: FhirServer, link
     assert result.last_check is not None
     assert result.last_check <= now()
     assert any("no usable clock" in text for text in result.warnings)
+
+
+@pytest.mark.parametrize("never_set", ["0001-01-01T00:00:00Z", "0001-01-01T00:10:00Z"])
+def test_a_bundle_time_that_was_never_set_does_not_become_last_check(
+    server: FhirServer, link: Connection, data: Dataset, never_set: str
+) -> None:
+    server.bundle_time = never_set
+    server.put(study(1, LONG_AGO, meta={"lastUpdated": never_set}))
+    modes: tuple[PullMode, ...] = ("first", "update", "broad")
+    checks = [only(pull(link, data, mode=mode, types=TYPES)).last_check for mode in modes]
+    assert all(check and now() - check < timedelta(minutes=2) for check in checks)
 
 
 def test_a_server_whose_clock_goes_back_blinds_nothing(server: FhirServer, link: Connection, data: Dataset) -> None:
