@@ -184,6 +184,7 @@ def prepare_launch(
     redirect_uri: str = DEMO_REDIRECT_URI,
     grants_file: Path | None = None,
     allowed_origins: frozenset[str] = frozenset(),
+    patience: Patience = LAUNCH_PATIENCE,
 ) -> PendingLaunch:
     """Begin a standalone launch, and listen for its answer where the redirect URI leads to this machine.
 
@@ -201,6 +202,8 @@ def prepare_launch(
         Where the grant is kept, in a folder of mode 0700; in memory when it is left out.
     allowed_origins : frozenset of str
         Origins that may be talked to, and get the access token, besides the server's own.
+    patience : Patience
+        How long to wait for a busy server while it is found out how to be authorized; a minute by default.
 
     Returns
     -------
@@ -219,7 +222,7 @@ def prepare_launch(
     allowed = frozenset(map(origin_of, allowed_origins))
     if grants_file:
         FileGrants.prepare(grants_file)
-    with HttpClient(patience=LAUNCH_PATIENCE) as client:
+    with HttpClient(patience=patience) as client:
         configuration = discover(client, fhir_url, allowed_origins=allowed)
         returns_to = registration.redirect_uri if registration else redirect_uri
         listener = RedirectListener(returns_to) if can_listen(returns_to) else None

@@ -12,11 +12,14 @@ from typing import Annotated
 
 import typer
 
-from s4s_lab.cli.options import DatasetFolder, JsonOutput
+from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
 from s4s_lab.cli.output import command, emit, note, say
 from s4s_lab.connection import PendingLaunch, prepare_launch
 from s4s_lab.errors import S4SError, UsageError
 from s4s_lab.lake import open_dataset
+from s4s_lab.net import Patience
+from s4s_lab.smart import LAUNCH_PATIENCE
+from s4s_lab.sync.progress import progress
 from s4s_lab.values import DEMO_REDIRECT_URI, S4S_SCOPE, Registration, Secret
 
 
@@ -51,6 +54,7 @@ def run(
         list[str] | None, typer.Option(metavar="ORIGIN", help="Another host that may be sent the token.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="S", help="How long to wait for the answer.")] = 300.0,
+    max_wait: MaxWait = LAUNCH_PATIENCE.budget_s,
     print_url: Annotated[
         bool, typer.Option("--print-url", help="Print the address alone on the first line; open no browser.")
     ] = False,
@@ -60,13 +64,15 @@ def run(
     # One that is there has to be usable before anybody is sent anywhere; a new one is made once a server answers.
     data = open_dataset(dataset) if dataset.exists() else None
     redirect_uri = DEMO_REDIRECT_URI if redirect_port is None else f"http://127.0.0.1:{redirect_port}/callback"
-    pending = prepare_launch(
-        fhir_url,
-        _registration(client_id, client_secret_file, redirect_uri, scope),
-        redirect_uri=redirect_uri,
-        participant_id=participant,
-        allowed_origins=frozenset(allow or ()),
-    )
+    with progress(total=1, unit="server") as bar:
+        pending = prepare_launch(
+            fhir_url,
+            _registration(client_id, client_secret_file, redirect_uri, scope),
+            redirect_uri=redirect_uri,
+            participant_id=participant,
+            allowed_origins=frozenset(allow or ()),
+            patience=Patience(max_wait, bar.waiting, bar.sleep),
+        )
     with closing(pending):
         _present(pending, print_url=print_url, json_output=json_output)
         data = data or open_dataset(dataset)

@@ -10,8 +10,11 @@ from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, USAGE, WAITING, exit
 from s4s_lab.connection import Connection, reopen
 from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
 from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
+from s4s_lab.net import Patience
+from s4s_lab.sync.progress import progress
 
 Report = dict[str, Any]
+Verb = Callable[[Connection, ConnectionRecord, float], tuple[int, Report]]
 _OUTCOME = {DONE: "done", WAITING: "waiting", FAILED: "failed", CONNECT_AGAIN: "failed"}
 
 
@@ -42,9 +45,7 @@ def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
     return records
 
 
-def each(
-    records: list[ConnectionRecord], verb: Callable[[Connection, ConnectionRecord], tuple[int, Report]]
-) -> tuple[int, list[Report]]:
+def each(records: list[ConnectionRecord], verb: Verb, *, max_wait_s: float) -> tuple[int, list[Report]]:
     """Run `verb` over connections; an error of one becomes its report and stops no other.
 
     Parameters
@@ -52,7 +53,9 @@ def each(
     records : list of ConnectionRecord
         Which connections.
     verb : callable
-        Takes the reopened connection and its record; gives an exit code and a report.
+        Takes the reopened connection, its record, and how long it may still wait [s]; gives an exit code and a report.
+    max_wait_s : float
+        The most to wait for each connection's server, from finding it on [s].
 
     Returns
     -------
@@ -62,7 +65,8 @@ def each(
     codes, reports = [], []
     for record in records:
         try:
-            code, report = verb(_reopened(record), record)
+            link, left_s = _reopened(record, max_wait_s)
+            code, report = verb(link, record, left_s)
         except S4SError as error:
             # What is unusable here is this connection's: the words of the command were judged before.
             code = FAILED if exit_code(error) == USAGE else exit_code(error)
@@ -78,10 +82,13 @@ def each(
     return gravest(codes), reports
 
 
-def _reopened(record: ConnectionRecord) -> Connection:
+def _reopened(record: ConnectionRecord, max_wait_s: float) -> tuple[Connection, float]:
+    """Return the connection, and what is left of the time to wait [s]."""
     if not record.grants_path.exists():
         raise GrantExpired("The dataset keeps no grant for this connection.")
-    return reopen(record.grants_path)
+    with progress(total=1, unit="connection") as bar:
+        link = reopen(record.grants_path, patience=Patience(max_wait_s, bar.waiting, bar.sleep))
+    return link, max(max_wait_s - bar.waited_s, 0.0)
 
 
 def outcome(code: int) -> str:

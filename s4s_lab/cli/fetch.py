@@ -50,15 +50,15 @@ def run(
         raise NotInDataset(f"Study {min(unknown)} is not in the dataset.", hint="Pull first, or check the UID.")
     studies: list[Report] = []
 
-    def verb(link: Connection, record: ConnectionRecord) -> tuple[int, Report]:
+    def verb(link: Connection, record: ConnectionRecord, left_s: float) -> tuple[int, Report]:
         chosen_studies = None if not uids and modality is None else _of(record, rows, uids)
-        report = fetch(link, data, chosen_studies, max_wait_s=max_wait)
+        report = fetch(link, data, chosen_studies, max_wait_s=left_s)
         if not json_output:
             show_fetch(report)
         studies.extend(report.to_json()["studies"])
         return CODES[report.outcome], report.to_json()
 
-    code, reports = each(chosen(data, patient), verb)
+    code, reports = each(chosen(data, patient), verb, max_wait_s=max_wait)
     if json_output:
         errors = [report["error"] for report in reports if "error" in report]
         emit({"outcome": outcome(code), "studies": studies} | ({"errors": errors} if errors else {}))

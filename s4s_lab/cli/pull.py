@@ -48,17 +48,17 @@ def run(
     data = opened(dataset)
     recorder = Trace() if trace else None
 
-    def verb(link: Connection, _: ConnectionRecord) -> tuple[int, Report]:
+    def verb(link: Connection, _: ConnectionRecord, left_s: float) -> tuple[int, Report]:
         kind = cast("PullMode", mode)
         report = pull(
-            link, data, mode=kind, types=wanted, max_wait_s=max_wait, trace=False if recorder is None else recorder
+            link, data, mode=kind, types=wanted, max_wait_s=left_s, trace=False if recorder is None else recorder
         )
         if not json_output:
             show_pull(report)
         return CODES[report.outcome], report.to_json()
 
     try:
-        code, reports = each(chosen(data, patient), verb)
+        code, reports = each(chosen(data, patient), verb, max_wait_s=max_wait)
     finally:
         if recorder is not None and trace is not None:
             recorder.save(trace)

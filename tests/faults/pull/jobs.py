@@ -34,7 +34,7 @@ def pull_once(root: Path, url: str, mode: PullMode = "auto") -> Told:
 
 def pull_by_command(root: Path, url: str) -> Told:
     """Do the same by `s4s pull`; the grant does not matter here."""
-    connections._reopened = lambda record: connection(url)  # noqa: ARG005 - named as in the function replaced
+    connections._reopened = lambda record, max_wait_s: (connection(url), max_wait_s)  # noqa: ARG005 - as the replaced
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors):
         result = CliRunner().invoke(app, ["pull", "--dataset", str(root)])

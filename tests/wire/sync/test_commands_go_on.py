@@ -1,0 +1,78 @@
+"""Commands over several connections: what one server does stops no other, and is said in a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from s4s_lab import Dataset
+from s4s_lab.cli.app import app
+from s4s_lab.cli.output import run_application
+from s4s_lab.connection import Connection
+from tests.wire.sync.conftest import connection
+from tests.wire.sync.server import FhirServer, serving
+
+S4s = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def s4s(data: Dataset, capsys: pytest.CaptureFixture[str]) -> S4s:
+    """Run a command on the dataset; gives the exit code, the JSON on stdout (or its text), and stderr."""
+
+    def run(*words: object, as_json: bool = True) -> tuple[int, Any, str]:
+        capsys.readouterr()
+        told = ["--json"] if as_json else []
+        code = run_application(app, [str(word) for word in (*words, "--dataset", data.path(), *told)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if as_json else out, err
+
+    return run
+
+
+@pytest.fixture
+def busy() -> Iterator[FhirServer]:
+    """A server that asks for more time than anybody gives, whatever it is asked."""
+    with serving(FhirServer(busy=1_000_000, retry_after="20")) as running:
+        yield running
+
+
+def keep(data: Dataset, *links: Connection) -> None:
+    for link in links:
+        link.kept_at(data.connection(link.fhir_url, link.patient_id).grants_path)
+
+
+@pytest.mark.parametrize("words", [["pull", "--types", "ImagingStudy"], ["fetch", "--all"]], ids=["pull", "fetch"])
+def test_a_server_that_is_busy_before_anything_is_asked_waits_and_the_others_go_on(
+    server: FhirServer, busy: FhirServer, data: Dataset, s4s: S4s, words: list[str]
+) -> None:
+    keep(data, connection(busy.url), connection(server.url))
+    code, told, err = s4s(*words, "--max-wait", "1")
+    assert (code, told["outcome"]) == (3, "waiting")
+    assert len(busy.requests) == 1
+    assert server.requests
+    assert "asks to come back" in err or "asked for" in err
+
+
+def test_each_busy_connection_says_in_json_that_it_waits(busy: FhirServer, data: Dataset, s4s: S4s) -> None:
+    keep(data, connection(busy.url))
+    _, told, _ = s4s("pull", "--max-wait", "1")
+    (one,) = told["connections"]
+    assert (one["outcome"], one["patient_id"]) == ("waiting", "p1")
+
+
+def test_a_launch_waits_no_longer_than_allowed(busy: FhirServer, s4s: S4s) -> None:
+    code, told, _ = s4s("connect", busy.url, "--max-wait", "1")
+    assert (code, told["outcome"], len(busy.requests)) == (3, "waiting", 1)
+
+
+def test_what_was_waited_to_find_the_server_is_no_longer_there_for_the_pull(
+    server: FhirServer, data: Dataset, s4s: S4s
+) -> None:
+    keep(data, connection(server.url))
+    server.busy, server.waiting = 1, {"ImagingStudy": "2"}
+    code, told, _ = s4s("pull", "--types", "ImagingStudy", "--max-wait", "3")
+    assert (code, len(server.asked("ImagingStudy"))) == (3, 1)
+    assert told["connections"][0]["types"]["ImagingStudy"]["outcome"] == "waiting"
