@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from s4s_lab.dicom import DicomCache, instance_schema
 from s4s_lab.errors import ViewError
 from s4s_lab.lake import delta
 from s4s_lab.lake.catalogue import catalogue, layout
@@ -20,8 +19,6 @@ from s4s_lab.lake.log import ResourceLog
 from s4s_lab.lake.migration import Fit, stand
 from s4s_lab.lake.tables import SHOWN
 from s4s_lab.views import View
-
-_IMAGES_SHOWN = "dicom"
 
 
 @dataclass(frozen=True)
@@ -91,24 +88,3 @@ def _same(one: _Stored, bucket: int, derived: Sequence[pa.Table]) -> bool:
     stored = delta.read(one.handle, placed.stored, where=f"bucket = {bucket}")
     expected = pa.concat_tables([placed.stored.empty_table(), *derived])
     return bool(placed.show(stored, fallen_out=True).equals(placed.show(expected, fallen_out=True)))
-
-
-def images_differ(table: Path, cache: DicomCache) -> bool:
-    """Say whether the table of images does not hold what the cache's index says at the generation it shows.
-
-    Parameters
-    ----------
-    table : Path
-        Its folder.
-    cache : DicomCache
-        The cache.
-    """
-    handle = delta.open_table(table)
-    generation = cache.generation
-    rows = cache.instances()
-    if handle.transaction_version(_IMAGES_SHOWN) != generation or cache.generation != generation:
-        return False
-    number = pa.field("row_number", pa.int64())
-    stored = delta.read(handle, pa.schema([*instance_schema(), number])).sort_by("row_number")
-    numbered = stored["row_number"].to_pylist() == list(range(stored.num_rows))
-    return not (numbered and rows.equals(stored.select(rows.column_names)))

@@ -128,6 +128,15 @@ class ImageTable:
             raise NotInDataset(f"Table {IMAGES} had other columns at that time.")
         return _LAYOUT.read(handle, fallen_out=fallen_out)
 
+    def differs(self) -> bool:
+        """Say whether the table does not hold what the cache's index says at the generation that it shows."""
+        handle = delta.open_table(self.path)
+        generation = self.cache.generation
+        rows = self._rows()
+        if handle.transaction_version(_SHOWN) != generation or self.cache.generation != generation:
+            return False
+        return not _LAYOUT.fits(handle) or not _sorted(delta.read(handle, _LAYOUT.stored)).equals(_sorted(rows))
+
     def _committed_at(self, version: int) -> datetime:
         return read_entry(self.path, version).committed_at or datetime.max.replace(tzinfo=UTC)
 
@@ -143,8 +152,11 @@ def _buckets(*tables: pa.Table) -> list[int]:
 
 def _of(rows: pa.Table, bucket: int) -> pa.Table:
     """Return a bucket's rows in their order."""
-    order = [(name, "ascending") for name in (*_LAYOUT.key, "row_number")]
-    return rows.filter(pc.equal(rows[PARTITION[0]], bucket)).sort_by(order)
+    return _sorted(rows.filter(pc.equal(rows[PARTITION[0]], bucket)))
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    return rows.sort_by([(name, "ascending") for name in (*_LAYOUT.key, "row_number")])
 
 
 def in_order(rows: pa.Table) -> list[str]:

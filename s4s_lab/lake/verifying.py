@@ -19,7 +19,7 @@ from s4s_lab.errors import DatasetError, GrantExpired, UsageError
 from s4s_lab.fhir import content_hash
 from s4s_lab.lake.checking import Fault, TableCheck
 from s4s_lab.lake.checksums import CHECKSUMS, write_checksums
-from s4s_lab.lake.comparing import differing, images_differ
+from s4s_lab.lake.comparing import differing
 from s4s_lab.lake.connections import Connections
 from s4s_lab.lake.entries import Added, log_folder
 from s4s_lab.lake.findings import Check, Problem, VerifyReport
@@ -33,6 +33,7 @@ from s4s_lab.values.instants import utc_now
 _AHEAD = timedelta(minutes=10)
 _BACKUP = "Restore it from a backup."
 _REBUILD = "Verify with repair: it is made anew from the log."
+_REBUILD_IMAGES = "Verify with repair: it is made anew from the cache's index."
 _FETCH = "Verify with repair, then fetch: it comes again."
 _LOST = (
     "Restore it from a backup; without one, forget the participant and connect again:"
@@ -256,7 +257,7 @@ class Verifying:
                 wrong[name].append((folder / name, what))
         else:
             notes.append("tables were not compared with the log: it is damaged")
-        if IMAGES in whole and not self._image_index_is_lost and images_differ(folder / IMAGES, self.image_table.cache):
+        if IMAGES in whole and not self._image_index_is_lost and self.image_table.differs():
             wrong[IMAGES].append((folder / IMAGES, "Its rows are not what the cache's index says."))
         self._rebuild({name: found for name, found in wrong.items() if found}, can=comparing)
         self.checks.append(Check("tables", rows, f"rows in {len(stored)} tables, all versions", tuple(notes)))
@@ -275,9 +276,10 @@ class Verifying:
             self.tables.refresh()
         if self.repair and not self._image_index_is_lost:
             self.image_table.refresh()
-        todo = _REBUILD if can else "Mend the log first."
-        for path, what in (one for found in wrong.values() for one in found):
-            self._found("tables", path, what, todo, repaired=repairing)
+        for name, found in wrong.items():
+            todo = _REBUILD_IMAGES if name == IMAGES else _REBUILD
+            for path, what in found:
+                self._found("tables", path, what, todo if can else "Mend the log first.", repaired=repairing)
 
     def _grants(self) -> None:
         folder = self.root / "grants"

@@ -9,6 +9,7 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from s4s_lab.lake import Dataset, VerifyReport, delta, open_dataset
@@ -193,3 +194,20 @@ def test_a_participant_whose_file_is_damaged_can_be_forgotten(data: Dataset, dar
     data.forget(darcy.patient_id)
     report = data.verify()
     assert report.problems == (), report
+
+
+def test_a_whole_dataset_of_two_people_with_images_is_whole(data: Dataset, leroy: Person) -> None:
+    pull(data, leroy, 1).grants_path.unlink()
+    assert len(set(data.images.instances()["patient_id"].to_pylist())) == 2
+    assert data.verify().problems == ()
+
+
+def test_changed_rows_of_images_are_made_anew_from_the_caches_index(data: Dataset) -> None:
+    path = data.path("dicom_instance")
+    handle = delta.open_table(path)
+    rows = delta.read(handle, pa.schema(handle.schema().to_arrow()))
+    marks = {"dicom": data.images.generation}
+    delta.make_durable([delta.replace(path, rows.slice(1), where=None, transactions=marks)])
+    (problem,) = data.verify(repair=True).problems
+    assert (problem.repaired, problem.todo) == (True, "Verify with repair: it is made anew from the cache's index.")
+    assert data.arrow("dicom_instance").equals(data.images.instances())
