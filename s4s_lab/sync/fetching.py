@@ -118,7 +118,7 @@ def fetch(
         progress(total=len(chosen), unit="study") as bar,
     ):
         lookup = EndpointLookup(data, record, client, link.fhir_url)
-        waits = Waits(data.path() / "dicom" / "waits.json", record.connection_id)
+        waits = Waits(data.path(), record.connection_id)
         job = _Fetch(link, data, client, lookup, waits, bar, time.monotonic() + max_wait_s)
         try:
             results = _work_off(job, chosen)

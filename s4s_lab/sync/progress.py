@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from s4s_lab.values.instants import utc_now
+
 if TYPE_CHECKING:
     from s4s_lab.net import Wait
     from s4s_lab.sync.listing import Tally
+
+# A wait that is shorter is over before anybody could have started anew.
+_WORTH_KEEPING_S = 5.0
 
 
 class Progress:
@@ -28,6 +34,7 @@ class Progress:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._tally: Tally | None = None
+        self._keep: Callable[[datetime], None] | None = None
         self._reason = ""
         self.waited_s = 0.0
 
@@ -56,6 +63,8 @@ class Progress:
         self.waited_s += wait.seconds
         if self._tally is not None:
             self._tally.waited_s += wait.seconds
+        if self._keep is not None and wait.seconds >= _WORTH_KEEPING_S:
+            self._keep(utc_now() + timedelta(seconds=wait.seconds))
         self._reason = wait.reason
         self._count_down(wait.seconds)
 
@@ -76,23 +85,25 @@ class Progress:
         self._bar.set_postfix_str(f"{self._reason}; asking again in {left:.0f} s", refresh=True)
 
     @contextmanager
-    def counting(self, tally: Tally) -> Iterator[None]:
+    def counting(self, tally: Tally, keep: Callable[[datetime], None]) -> Iterator[None]:
         """Count waits for `tally` inside the block, and move the bar at its end.
 
         Parameters
         ----------
         tally : Tally
             Whose waits they are.
+        keep : callable
+            Told, before a wait of some length begins, when it ends: whoever is stopped meanwhile shall know it later.
 
         Yields
         ------
         None
         """
-        self._tally = tally
+        self._tally, self._keep = tally, keep
         try:
             yield
         finally:
-            self._tally = None
+            self._tally = self._keep = None
             self._bar.set_postfix_str("", refresh=False)
             self._bar.update(1)
 

@@ -35,6 +35,7 @@ from s4s_lab.sync.onetype import pull_type
 from s4s_lab.sync.plan import PlanItem, planned
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import PullReport, TypePull
+from s4s_lab.sync.waits import Waits
 from s4s_lab.values.instants import from_millis, to_millis, utc_now
 
 PullMode = Literal["auto", "first", "update", "broad"]
@@ -183,7 +184,8 @@ def _what_is_missing(report: PullReport) -> str:
 def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | None) -> TypePull:
     """Pull one type; what the server does to this type alone becomes its outcome and stops no other."""
     started = utc_now()
-    advice = advice_from(run.ledger, item.resource_type, started)
+    waits = Waits(run.data.path(), run.record.connection_id)
+    advice = _advised(run, item, waits, started)
     blank = _blank(item, advice, started)
     if not run.link.capability.offers(item.resource_type):
         return replace(blank, outcome="skipped", warnings=("the server does not offer this type",))
@@ -191,7 +193,7 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
         text = "not asked for: the server asked for time with two types before it"
         return replace(blank, outcome="waiting", not_before=put_off, warnings=(text,))
     tally = Tally()
-    with bar.counting(tally), ExitStack() as stages:
+    with bar.counting(tally, partial(waits.keep, item.resource_type)), ExitStack() as stages:
         try:
             if advice.not_before is not None:
                 run.client.wait_until(advice.not_before, reason=_EARLIER, url=run.link.fhir_url)
@@ -207,6 +209,7 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
             )
         except (AccessRefused, ServerError, UsageError) as error:
             result = replace(blank, outcome="failed", warnings=(*tally.warnings, str(error)))
+    waits.keep(item.resource_type, result.not_before)
     return replace(
         result,
         started_at=started,
@@ -215,6 +218,13 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
         pages=tally.pages,
         waited_s=tally.waited_s,
     )
+
+
+def _advised(run: Run, item: PlanItem, waits: Waits, started: datetime) -> Advice:
+    """Return what earlier runs know of a type, the wait included in which one of them was stopped."""
+    advice = advice_from(run.ledger, item.resource_type, started)
+    moments = [moment for moment in (advice.not_before, waits.not_before(item.resource_type)) if moment is not None]
+    return replace(advice, not_before=max(moments, default=None))
 
 
 def _stage_in(folder: Path, stages: ExitStack) -> Stage:

@@ -1,4 +1,4 @@
-"""When archives asked to be left alone until: kept between runs, so that a restart asks nothing before its time."""
+"""Until when servers asked to be left alone: kept between runs, so that a restart asks nothing before its time."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from s4s_lab.values.instants import format_instant, parse_date_time
 
 
 class Waits:
-    """The moments before which studies are not to be asked for, in one small file of mode 0600.
+    """The moments before which studies and resource types are not to be asked for, in one small file of mode 0600.
 
     It is advice: a file that is missing or damaged costs one early request.
 
     Parameters
     ----------
-    path : Path
-        The file; made when the first wait is kept.
+    folder : Path
+        The dataset's; the file is made when the first wait is kept.
     connection_id : str
-        Whose studies.
+        Whose record.
     """
 
-    def __init__(self, path: Path, connection_id: str) -> None:
-        self._path = path
+    def __init__(self, folder: Path, connection_id: str) -> None:
+        self._path = folder / "dicom" / "waits.json"
         self._connection_id = connection_id
 
-    def not_before(self, study_uid: str) -> datetime | None:
-        """Return the moment before which a study is not to be asked for, None when it may be.
+    def not_before(self, what: str) -> datetime | None:
+        """Return the moment before which something is not to be asked for, None when it may be.
 
         Parameters
         ----------
-        study_uid : str
-            Which study.
+        what : str
+            A Study Instance UID, or a resource type.
         """
-        text = self._load().get(self._key(study_uid))
+        text = self._load().get(self._key(what))
         try:
             return None if text is None else parse_date_time(text)
         except ValueError:
             return None
 
-    def keep(self, study_uid: str, not_before: datetime | None) -> None:
+    def keep(self, what: str, not_before: datetime | None) -> None:
         """Remember a wait, or with None that there is none any more.
 
         Parameters
         ----------
-        study_uid : str
-            Which study.
+        what : str
+            A Study Instance UID, or a resource type.
         not_before : datetime or None
             Aware.
         """
         waits = self._load()
-        key = self._key(study_uid)
+        key = self._key(what)
         if not_before is not None:
             waits[key] = format_instant(not_before)
         elif waits.pop(key, None) is None:
@@ -66,8 +66,8 @@ class Waits:
                 json.dump(waits, handle)
             part.replace(self._path)
 
-    def _key(self, study_uid: str) -> str:
-        return f"{self._connection_id}/{study_uid}"
+    def _key(self, what: str) -> str:
+        return f"{self._connection_id}/{what}"
 
     def _load(self) -> dict[str, str]:
         try:

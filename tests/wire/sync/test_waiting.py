@@ -9,8 +9,10 @@ import pytest
 from s4s_lab import Dataset, PullReport, pull
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotEverything
+from s4s_lab.sync.progress import Progress
 from s4s_lab.sync.pulling import origin_waits
 from s4s_lab.sync.reports import TypePull
+from s4s_lab.sync.waits import Waits
 from tests.wire.sync.server import FhirServer, study
 from tests.wire.sync.test_pull import LONG_AGO, now, only
 
@@ -85,6 +87,45 @@ def test_a_wait_that_fits_is_sat_out_to_its_end_and_then_resumed(
     assert result.last_check is not None
     assert now() >= first.not_before
     assert 0 < result.waited_s <= 2.5
+
+
+def test_a_wait_that_was_cut_short_goes_on_in_the_next_run(
+    server: FhirServer, link: Connection, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_short(server, link, data, monkeypatch, asked="600")
+    assert outcomes(waited_for(link, data))[0] == "waiting"
+    assert not server.asked("ImagingStudy")
+
+
+def test_a_wait_of_seconds_that_was_cut_short_holds_up_no_later_run(
+    server: FhirServer, link: Connection, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_short(server, link, data, monkeypatch, asked="2")
+    assert only(pull(link, data, types=("ImagingStudy",))).waited_s == 0
+
+
+def cut_short(
+    server: FhirServer, link: Connection, data: Dataset, monkeypatch: pytest.MonkeyPatch, *, asked: str
+) -> None:
+    """Interrupt a pull while it waits as it was asked; then the server is ready."""
+    server.waiting = {"ImagingStudy": asked}
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "sleep", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            pull(link, data, types=("ImagingStudy",))
+    server.waiting.clear()
+    server.requests.clear()
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_wait_that_is_over_is_not_kept(server: FhirServer, link: Connection, data: Dataset) -> None:
+    waits = Waits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
+    waits.keep("ImagingStudy", now() - timedelta(seconds=1))
+    assert only(pull(link, data, types=("ImagingStudy",))).outcome == "done"
+    assert waits.not_before("ImagingStudy") is None
 
 
 def test_a_type_that_waits_keeps_what_is_known_of_it(server: FhirServer, link: Connection, data: Dataset) -> None:
