@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -11,6 +13,7 @@ from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient
 from s4s_lab.cli.output import DONE, FAILED, WAITING, command, emit, say, show
 from s4s_lab.connection import Connection
+from s4s_lab.errors import UsageError
 from s4s_lab.lake import ConnectionRecord
 from s4s_lab.net import Trace
 from s4s_lab.sync import PullReport, pull
@@ -45,6 +48,8 @@ def run(
     """Pull each connection."""
     wanted = None if types is None else [name.strip() for name in types.split(",") if name.strip()]
     checked_plan(mode, wanted)
+    if trace is not None:
+        _check_target(trace)
     data = opened(dataset)
     recorder = Trace() if trace else None
 
@@ -65,6 +70,18 @@ def run(
     if json_output:
         emit({"outcome": outcome(code), "connections": reports})
     return code
+
+
+def _check_target(trace: Path) -> None:
+    """Find out whether the trace can be written in the end, before anything is asked."""
+    try:
+        if trace.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        with tempfile.NamedTemporaryFile(dir=trace.parent, prefix=".part-"):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"The trace cannot be written to {trace}: {reason}.") from None
 
 
 def show_pull(report: PullReport, title: str | None = None) -> None:

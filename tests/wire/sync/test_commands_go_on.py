@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +77,13 @@ def test_what_was_waited_to_find_the_server_is_no_longer_there_for_the_pull(
     code, told, _ = s4s("pull", "--types", "ImagingStudy", "--max-wait", "3")
     assert (code, len(server.asked("ImagingStudy"))) == (3, 1)
     assert told["connections"][0]["types"]["ImagingStudy"]["outcome"] == "waiting"
+
+
+@pytest.mark.parametrize("name", ["nowhere/x.jsonl", "."], ids=["no folder", "a folder"])
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_asked(
+    server: FhirServer, data: Dataset, tmp_path: Path, s4s: S4s, name: str
+) -> None:
+    keep(data, connection(server.url))
+    code, told, _ = s4s("pull", "--trace", tmp_path / name)
+    assert (code, server.requests) == (2, [])
+    assert "The trace cannot be written to" in told["error"]
