@@ -47,7 +47,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+FURTHEST: Final = timedelta(days=1)
+"""No server puts anything off for longer, whatever it says: a typing error there shall not end a study here."""
 
 
 class S4SError(Exception):
@@ -195,14 +199,15 @@ class Waiting(S4SError):
     message : str
         Who asked for time.
     not_before : datetime
-        The earliest moment to ask again, aware, UTC.
+        The earliest moment to ask again, aware, UTC; a day ahead at most.
     """
 
-    hint = "Run the same again later: what has arrived is kept."
-
     def __init__(self, message: str, *, not_before: datetime) -> None:
-        super().__init__(message)
-        self.not_before = not_before
+        self.not_before = min(not_before, datetime.now(UTC) + FURTHEST)
+        # Rounded up, or whoever comes back at the second that is named comes too early.
+        moment = (self.not_before + timedelta(microseconds=999_999)).astimezone(UTC)
+        hint = f"Run the same again after {moment:%Y-%m-%d %H:%M:%S} UTC: what has arrived is kept."
+        super().__init__(message, hint=hint)
 
 
 class DatasetError(S4SError):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from s4s_lab.sync.reports import Filter, Mode
+from s4s_lab.sync.waits import within_reach
 from s4s_lab.sync.watermark import MAX_LEAD, OVERLAP, Precision, precision_of, rung
 
 # What a server does with `_lastUpdated` that leaves broad pulls only.
@@ -84,6 +85,7 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str, now: date
     mine.sort(key=lambda row: row["started_at"])
     done = [row for row in mine if row["outcome"] == "done"]
     waits = mine[-1]["not_before"] if mine and mine[-1]["outcome"] == "waiting" else None
+    waits = waits if within_reach(waits, now) else None
     if not done:
         return Advice(not_before=waits)
     next_broad, interval = _broad_date(done)

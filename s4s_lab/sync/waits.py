@@ -8,7 +8,22 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from s4s_lab.values.instants import format_instant, parse_date_time
+from s4s_lab.errors import FURTHEST
+from s4s_lab.sync.watermark import MAX_LEAD
+from s4s_lab.values.instants import format_instant, parse_date_time, utc_now
+
+
+def within_reach(moment: datetime | None, now: datetime) -> bool:
+    """Say whether a wait that was kept can be believed: one that ends later was kept while this clock was wrong.
+
+    Parameters
+    ----------
+    moment : datetime or None
+        When it ends, aware.
+    now : datetime
+        Our clock, aware.
+    """
+    return moment is not None and moment <= now + FURTHEST + MAX_LEAD
 
 
 class Waits:
@@ -38,9 +53,10 @@ class Waits:
         """
         text = self._load().get(self._key(what))
         try:
-            return None if text is None else parse_date_time(text)
+            moment = None if text is None else parse_date_time(text)
         except ValueError:
             return None
+        return moment if within_reach(moment, utc_now()) else None
 
     def keep(self, what: str, not_before: datetime | None) -> None:
         """Remember a wait, or with None that there is none any more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -32,6 +32,17 @@ def test_errors_carry_the_facts_a_program_needs() -> None:
     assert errors.UnexpectedAnswer("No.", status=500).status == 500
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     assert errors.Waiting("Later.", not_before=moment).not_before == moment
+
+
+def test_a_wait_names_the_moment_in_utc_rounded_up() -> None:
+    moment = datetime(2026, 1, 1, 12, 0, 0, 1, tzinfo=timezone(timedelta(hours=1)))
+    assert "after 2026-01-01 11:00:01 UTC" in str(errors.Waiting("Later.", not_before=moment))
+
+
+def test_no_wait_lies_further_ahead_than_a_day() -> None:
+    day = datetime.now(UTC) + timedelta(days=1)
+    moment = errors.Waiting("Later.", not_before=datetime.max.replace(tzinfo=UTC)).not_before
+    assert timedelta() <= moment - day < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,8 @@ def test_a_widened_overlap_is_never_narrowed_again() -> None:
 
 def test_rows_of_other_types_do_not_count() -> None:
     assert advice_from([row(resource_type="Coverage")], "ImagingStudy", LATER) == Advice()
+
+
+def test_a_wait_that_no_server_can_have_asked_for_counts_for_nothing() -> None:
+    waiting = row(outcome="waiting", started_at=NOON, not_before=datetime(2058, 1, 1, tzinfo=UTC))
+    assert advice_from([waiting], "ImagingStudy", LATER).not_before is None

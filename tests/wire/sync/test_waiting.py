@@ -121,6 +121,27 @@ def stopped(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_a_server_that_names_the_year_9999_is_asked_again_after_a_day(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.waiting = {"ImagingStudy": "Fri, 31 Dec 9999 23:59:59 GMT"}
+    moment = waited_for(link, data).types[0].not_before
+    assert moment is not None
+    assert timedelta(hours=23) < moment - now() <= timedelta(days=1)
+    server.waiting.clear()
+    again = waited_for(link, data, mode="first").types[0]
+    assert again.not_before == moment
+    assert f"after {moment + timedelta(microseconds=999_999):%Y-%m-%d %H:%M:%S} UTC" in again.warnings[-1]
+
+
+def test_a_wait_that_was_kept_while_our_clock_was_wrong_holds_up_nothing(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    waits = Waits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
+    waits.keep("ImagingStudy", now() + timedelta(days=2))
+    assert only(pull(link, data, types=("ImagingStudy",))).outcome == "done"
+
+
 def test_a_wait_that_is_over_is_not_kept(server: FhirServer, link: Connection, data: Dataset) -> None:
     waits = Waits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
     waits.keep("ImagingStudy", now() - timedelta(seconds=1))
