@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import fields
 
 from s4s_lab.errors import UnexpectedAnswer
 
@@ -15,34 +19,57 @@ MAX_DEPTH = 100
 _BOM = b"\xef\xbb\xbf"
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
+_SPACE = b" \t\r\n"
 _TEXT = re.compile(rb'"[^"]*"')
 _ASK_OPERATOR = "Report this to the server's operator."
 _CHECK_ADDRESS = "Check that the address is the FHIR base URL, and that no login page or proxy answers in its place."
 
 
-class EntryShape(msgspec.Struct, rename="camel"):
+_Members = dict[str, msgspec.Raw]
+_Measure = Callable[[Any], int]
+_ABSENT = msgspec.Raw()
+
+
+class EntryShape(msgspec.Struct):
     """One entry of a Bundle, its resource still undecoded."""
 
     full_url: Any = None
     search: Any = None
-    resource: msgspec.Raw = msgspec.Raw()
+    resource: msgspec.Raw = _ABSENT
 
 
-class BundleShape(msgspec.Struct, rename="camel"):
+class BundleShape(msgspec.Struct):
     """A Bundle, its resources still undecoded."""
 
     resource_type: Any = None
     total: Any = None
     link: Any = None
     meta: Any = None
-    entry: list[EntryShape | None] | None = None
+    entry: Sequence[EntryShape] = ()
 
 
-class HeadShape(msgspec.Struct, rename="camel"):
+class HeadShape(msgspec.Struct):
     """What tells a resource from others; the rest is passed over, and has to be JSON all the same."""
 
     resource_type: Any = None
     id: Any = None
+
+
+class _BundleMembers(msgspec.Struct, rename="camel"):
+    """A Bundle with every element that the standard knows, so that what comes twice shows in its length."""
+
+    resource_type: msgspec.Raw = _ABSENT
+    id: msgspec.Raw = _ABSENT
+    meta: msgspec.Raw = _ABSENT
+    implicit_rules: msgspec.Raw = _ABSENT
+    language: msgspec.Raw = _ABSENT
+    identifier: msgspec.Raw = _ABSENT
+    type: msgspec.Raw = _ABSENT
+    timestamp: msgspec.Raw = _ABSENT
+    total: msgspec.Raw = _ABSENT
+    link: msgspec.Raw = _ABSENT
+    entry: list[_Members | None] | None = None
+    signature: msgspec.Raw = _ABSENT
 
 
 def _number(digits: str) -> float | Decimal:
@@ -51,8 +78,9 @@ def _number(digits: str) -> float | Decimal:
     return value if math.isfinite(value) else Decimal(digits)
 
 
-_bundle = msgspec.json.Decoder(BundleShape)
-_head = msgspec.json.Decoder(HeadShape)
+_BUNDLE_NAMES = {field.encode_name: field.name for field in fields(_BundleMembers) if field.name != "entry"}
+_bundle = msgspec.json.Decoder(_BundleMembers)
+_head = msgspec.json.Decoder(_Members)
 _any = msgspec.json.Decoder()
 _any_size = msgspec.json.Decoder(float_hook=_number)
 
@@ -70,11 +98,19 @@ def decode_bundle(body: bytes, where: str) -> BundleShape:
     Raises
     ------
     UnexpectedAnswer
-        If it is no JSON, or no JSON of a Bundle's shape.
+        If it is no JSON, no JSON of a Bundle's shape, or the Bundle or an entry gives an element twice.
     """
     content = _plain(body, where)
     try:
-        return _bundle.decode(content)
+        bundle = _bundle.decode(content)
+        _once(content, partial(_length_of_bundle, bundle), where)
+        return BundleShape(
+            resource_type=_value(bundle.resource_type),
+            total=_value(bundle.total),
+            link=_value(bundle.link),
+            meta=_value(bundle.meta),
+            entry=[_entry(members) for members in bundle.entry or () if members is not None],
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         failure = _undecodable(where, error)
     raise failure
@@ -93,12 +129,13 @@ def decode_head(raw: bytes, where: str) -> HeadShape:
     Raises
     ------
     UnexpectedAnswer
-        If it is no JSON, too deeply nested, or no object with a `resourceType`.
+        If it is no JSON, too deeply nested, no object with a `resourceType`, or gives an element of the resource twice.
     """
     content = _plain(raw, where)
     failure: UnexpectedAnswer
     try:
-        head = _head.decode(content)
+        members = _head.decode(content)
+        head = HeadShape(_value(members.get("resourceType")), _value(members.get("id")))
         # What a decoder passes over it does not check.
         if not content.isascii():
             content.decode("utf-8")
@@ -112,6 +149,7 @@ def decode_head(raw: bytes, where: str) -> HeadShape:
         elif _depth(content) > MAX_DEPTH:
             failure = UnexpectedAnswer(f"{where} sent JSON nested deeper than {MAX_DEPTH} levels.", hint=_ASK_OPERATOR)
         else:
+            _once(content, partial(_length, members), where)
             return head
     raise failure
 
@@ -164,11 +202,65 @@ def decode_checked(raw: bytes, where: str) -> dict[str, Any]:
     raise failure
 
 
+def _value(raw: msgspec.Raw | None) -> Any:
+    return _decode_any(raw) if raw else None
+
+
+def _entry(members: _Members) -> EntryShape:
+    full_url, search, resource = map(members.get, ("fullUrl", "search", "resource"))
+    return EntryShape(_value(full_url), _value(search), _ABSENT if resource is None else resource)
+
+
+def _length(members: _Members, measure: _Measure) -> int:
+    """Count the bytes of an object whose names come once each, without spaces and escapes in names."""
+    # Two quotes, a colon and a comma for each; of brackets there are two, and a comma less.
+    names = "".join(members).encode(errors="surrogatepass")
+    return 1 + 4 * len(members) + len(names) + sum(map(measure, members.values())) + (not members)
+
+
+def _length_of_bundle(bundle: _BundleMembers, measure: _Measure) -> int:
+    members = {name: getattr(bundle, field) for name, field in _BUNDLE_NAMES.items()}
+    length = _length({name: raw for name, raw in members.items() if raw}, measure)
+    entries = bundle.entry
+    if entries is None:
+        return length
+    # `"entry":[]` and a comma; another one between entries.
+    inside = sum(4 if one is None else _length(one, measure) for one in entries)
+    return length + len('"entry":[],') + inside + max(len(entries) - 1, 0)
+
+
+def _without_spaces(raw: bytes | msgspec.Raw) -> int:
+    return len(bytes(raw).translate(None, _SPACE))
+
+
+def _once(content: bytes, length: Callable[[_Measure], int], where: str) -> None:
+    """See that an object, and each entry of a Bundle, gives every element once: decoders keep the last of several.
+
+    What was dropped is missing in `length`. Escapes in names and unknown elements of a Bundle make it smaller as well:
+    then names are counted.
+
+    References
+    ----------
+    FHIR STU3, "JSON representation of resources": names are unique within an object. RFC 8259, section 4.
+    """
+    if len(content) == length(len) or _without_spaces(content) == length(_without_spaces):
+        return
+    # Objects become tuples of pairs.
+    top = json.loads(content.decode(), object_pairs_hook=tuple, parse_int=str, parse_float=str, strict=False)
+    entries = [one for name, value in top if name == "entry" and isinstance(value, list) for one in value]
+    for pairs in (top, *(entry for entry in entries if isinstance(entry, tuple))):
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise UnexpectedAnswer(
+                f"{where} sent JSON with two elements of one name in one object.", hint=_ASK_OPERATOR
+            )
+
+
 def _no_resource(where: str) -> UnexpectedAnswer:
     return UnexpectedAnswer(f"{where} sent JSON that is no FHIR resource.", hint=_CHECK_ADDRESS)
 
 
-def _decode_any(content: bytes) -> Any:
+def _decode_any(content: bytes | msgspec.Raw) -> Any:
     try:
         return _any.decode(content)
     except msgspec.ValidationError:

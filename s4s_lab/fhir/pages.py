@@ -189,9 +189,9 @@ def _last_updated(meta: object) -> datetime | None:
 
 
 def _entries(bundle: BundleShape, wanted: str, where: str) -> Iterator[Entry]:
-    for shape in bundle.entry or ():
-        raw = bytes(shape.resource) if shape is not None else b""
-        # A null, and an entry without a resource, such as a transaction's response, bring nothing.
-        if shape is not None and raw not in (b"", b"null"):
+    for shape in bundle.entry:
+        raw = bytes(shape.resource)
+        # An entry without a resource, such as a transaction's response, brings nothing.
+        if raw not in (b"", b"null"):
             said = shape.search.get("mode") if isinstance(shape.search, dict) else None
             yield entry_of(raw, where, wanted, said=said, full_url=text(shape.full_url))

@@ -180,9 +180,48 @@ def test_numbers_beyond_floats_stay_exact() -> None:
     assert (resource["half"], resource["int"]) == (0.5, 10**18)
 
 
-def test_of_a_name_given_twice_the_last_counts_as_in_other_readers() -> None:
-    raw = b'{"resourceType": "A", "id": "1", "id": "2"}'
-    assert decode_resource(raw, "x") == json.loads(raw)
+PATIENTS = '"patient": {"reference": "Patient/1"}'
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n\t"])
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '"id": "1", "id": "2"', '"id": "1", "id": "1"', '"id": "1", "x": [{"id": "3"}], "i\\u0064": "2"',
+        '"meta": {}, "meta": {"versionId": "2"}', f"{PATIENTS}, {PATIENTS}", '"resourceType": "A"',
+        '"\\u00e9": 1, "é": 2', '"x": 1, "x": {"a": 1e999}',
+    ],
+)  # fmt: skip
+def test_a_resource_that_gives_an_element_twice_is_refused(twice: str, space: str) -> None:
+    raw = f'{{"resourceType": "A", {twice}}}'.replace(" ", space)
+    with pytest.raises(UnexpectedAnswer, match="two elements of one name"):
+        decode_resource(raw.encode(), "x")
+
+
+A = '{"resource": {"resourceType": "A"}}'
+
+
+@pytest.mark.parametrize("space", ["", " "])
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'"entry": [{A}], "entry": []', f'"entry": [{A}], "\\u0065ntry": [{A}]', '"link": [], "link": []',
+        '"other": 1, "other": 2', '"resourceType": "Bundle"', f'"entry": [null, {A[:-1]}, {A[1:]}]',
+        '"id": "1", "id": "1"', f'"entry": [{A[:-1]}, "fullUrl": "a", "fullUrl": "b"}}]',
+        '"entry": null, "entry": null',
+    ],
+)  # fmt: skip
+def test_a_bundle_or_entry_that_gives_an_element_twice_is_refused(body: str, space: str) -> None:
+    with pytest.raises(UnexpectedAnswer, match="two elements of one name"):
+        page(f'{{"resourceType": "Bundle", {body}}}'.replace(" ", space))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n\t"])
+def test_names_may_come_again_in_other_objects(space: str) -> None:
+    own = '"id": "b", "i\\u0065": 1, "x": [{"id": "1"}, {"id": "2"}]'
+    one = f'{{"resource": {{"resourceType": "A", {own}}}, "a": {A}}}'
+    text = f'{{"resourceType": "Bundle", "own": [{A}, {A}], "id": "1", "entry": [{one}, null, {one}], "xy": 1}}'
+    assert len(page(text.replace(" ", space)).entries) == 2
 
 
 def test_pages_show_neither_patients_nor_content() -> None:
