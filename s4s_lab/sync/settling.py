@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from s4s_lab.errors import NotReachable, ServerError, UnexpectedAnswer
+from s4s_lab.errors import NotReachable, ServerError, UnexpectedAnswer, Waiting
 from s4s_lab.fhir import Gone, read
 from s4s_lab.lake import CurrentVersion, ResourceVersion, StagedVersions
 from s4s_lab.sync.compare import Comparison, absent_from, compare, is_mass_vanishing
@@ -48,7 +48,7 @@ class Settled:
     held : tuple of str
         Ids that vanished with too many others to be believed.
     unasked : tuple of str
-        Ids that are absent and for which there was no time to ask.
+        Ids that are absent and for which there was no time to ask, ours or the server's.
     """
 
     comparison: Comparison
@@ -97,7 +97,8 @@ def settle(
     held_before : frozenset of str
         Ids that the last broad pull held: when they are absent again, two pulls agree. They are asked for first.
     probe : callable
-        Asks the server for absent ids: for each a reason why it is gone, or None when it is still there.
+        Asks the server for absent ids: for each that it came to, a reason why it is gone, or None when it is still
+        there.
 
     References
     ----------
@@ -114,7 +115,8 @@ def settle(
     if is_mass_vanishing(len(absent), active) and not agreed:
         return Settled(comparison, {}, late, held=tuple(absent))
     absent.sort(key=lambda key: key not in held_before)
-    answers, unasked = probe(absent[:MAX_PROBES]), tuple(absent[MAX_PROBES:])
+    answers = probe(absent[:MAX_PROBES])
+    unasked = tuple(key for key in absent if key not in answers)
     # Nothing is left and nothing could be asked for: one empty answer is too little to believe that.
     if absent and len(absent) == active and set(answers.values()) == {UNASKED} and not agreed:
         return Settled(comparison, {}, late, held=tuple(absent))
@@ -147,7 +149,15 @@ def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -
 
     def probe(keys: Sequence[str]) -> dict[str, str | None]:
         kept = raws(keys)
-        return {key: _asked_for(source, key) if _can_be_read(key, kept.get(key, "{}")) else UNASKED for key in keys}
+        answers: dict[str, str | None] = {}
+        try:
+            for key in keys:
+                readable = _can_be_read(key, kept.get(key, "{}"))
+                answers[key] = _asked_for(source, key) if readable else UNASKED
+        except Waiting as wait:
+            # What the listing brought is whole without the answers: it is not thrown away for them.
+            source.tally.warn(f"the server put off what was asked of missing records: {wait}")
+        return answers
 
     return probe
 

@@ -35,8 +35,8 @@ def study(number: int, updated: datetime, **changes: Any) -> Resource:
 class FhirServer:
     """What the server holds and how it errs; `requests` is what it was asked.
 
-    `hidden` are ids that no search shows, `failing` has statuses by path, `waiting` what `Retry-After` says by type,
-    `include` are further entries of every page.
+    `hidden` are ids that no search shows, `failing` has statuses by path, `waiting` what `Retry-After` says by type or
+    path, `include` are further entries of every page.
     """
 
     resources: dict[str, Resource] = field(default_factory=dict)
@@ -75,8 +75,8 @@ class FhirServer:
         kind, _, key = parts.path.removeprefix("/fhir/").partition("/")
         if kind in ("metadata", ".well-known"):
             return self._statement(kind)
-        if kind in self.waiting:
-            return 503, {"Retry-After": self.waiting[kind]}, None
+        if wait := self.waiting.get(kind) or self.waiting.get(f"{kind}/{key}"):
+            return 503, {"Retry-After": wait}, None
         if status := self.failing.get(parts.path.removeprefix("/fhir/")):
             return status, {}, None
         if key:

@@ -53,6 +53,24 @@ def test_what_was_left_over_is_asked_for_before_what_was_asked_already(
     assert [text.rpartition("/")[2] for text in server.asked("/ImagingStudy/")] == ["s0", "s3"]
 
 
+def test_a_probe_that_is_put_off_costs_nothing_of_the_listing_and_is_asked_again(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(6)))
+    pull(link, data, types=TYPES)
+    vanish(server, 1, 3, 5)
+    server.put(study(7, LONG_AGO))
+    server.waiting = {"ImagingStudy/s3": "3600"}
+    result = only(pull(link, data, mode="broad", types=TYPES, max_wait_s=2))
+    assert (result.outcome, result.new, result.fallen_out) == ("done", 1, 1)
+    assert studies(data) == ["s0", "s2", "s3", "s4", "s5", "s7"]
+    assert not server.asked("/ImagingStudy/s5")
+    assert any("put off" in text for text in result.warnings)
+    server.waiting.clear()
+    again = only(pull(link, data, types=TYPES))
+    assert (again.mode, again.fallen_out) == ("broad", 2)
+
+
 def test_a_mass_that_a_second_pull_confirms_is_worked_off_run_by_run(
     server: FhirServer, link: Connection, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
