@@ -19,6 +19,7 @@ from s4s_lab.net import Trace
 from s4s_lab.sync import PullReport, pull
 from s4s_lab.sync.pulling import PullMode, checked_plan
 
+_SHOWN = 10
 CODES = {"done": DONE, "waiting": WAITING, "failed": FAILED}
 
 
@@ -100,3 +101,9 @@ def show_pull(report: PullReport, title: str | None = None) -> None:
     show(heading, ["type", *table.columns], rows)
     for text in report.warnings:
         say(f"  note: {text}")
+    differences = [difference for item in report.types for difference in item.differences]
+    for one in differences[:_SHOWN]:
+        said = f" ({one.reason})" if one.reason else ""
+        say(f"  {one.kind}: {one.resource_type}/{one.resource_id}{said}")
+    if len(differences) > _SHOWN:
+        say(f"  and {len(differences) - _SHOWN} more: --json lists all")

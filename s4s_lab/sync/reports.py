@@ -40,6 +40,10 @@ class Difference:
     kind: Literal["late", "fallen out", "returned", "held"]
     reason: str = ""
 
+    def to_json(self) -> dict[str, str]:
+        """Return the machine-readable form that `s4s pull --json` promises for one record."""
+        return {"type": self.resource_type, "id": self.resource_id, "kind": self.kind, "reason": self.reason}
+
 
 @dataclass(frozen=True)
 class TypePull:
@@ -87,6 +91,7 @@ class TypePull:
             "not_before": None if self.not_before is None else format_instant(self.not_before),
             "overlap_s": self.overlap_s,
             "warnings": list(self.warnings),
+            "differences": [difference.to_json() for difference in self.differences],
         }
 
 

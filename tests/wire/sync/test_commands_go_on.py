@@ -14,8 +14,10 @@ from s4s_lab.cli.app import app
 from s4s_lab.cli.output import run_application
 from s4s_lab.connection import Connection
 from tests.wire.sync.conftest import connection
-from tests.wire.sync.server import FhirServer, serving
+from tests.wire.sync.server import FhirServer, serving, study
+from tests.wire.sync.test_pull import LONG_AGO
 
+MASS = "too many vanished at once"
 S4s = Callable[..., tuple[int, Any, str]]
 
 
@@ -87,3 +89,26 @@ def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_asked(
     code, told, _ = s4s("pull", "--trace", tmp_path / name)
     assert (code, server.requests) == (2, [])
     assert "The trace cannot be written to" in told["error"]
+
+
+def test_what_a_broad_pull_found_is_listed_by_id(server: FhirServer, data: Dataset, s4s: S4s) -> None:
+    keep(data, connection(server.url))
+    server.put(*(study(number, LONG_AGO) for number in range(30)))
+    s4s("pull", "--types", "ImagingStudy")
+    for number in range(12):
+        del server.resources[f"s{number}"]
+    _, told, _ = s4s("pull", "--types", "ImagingStudy", "--mode", "broad")
+    found = told["connections"][0]["types"]["ImagingStudy"]["differences"]
+    assert sorted(one["id"] for one in found) == sorted(f"s{number}" for number in range(12))
+    assert {(one["type"], one["kind"], one["reason"]) for one in found} == {("ImagingStudy", "held", MASS)}
+
+
+def test_a_person_is_shown_the_first_of_many_differences(server: FhirServer, data: Dataset, s4s: S4s) -> None:
+    keep(data, connection(server.url))
+    server.put(*(study(number, LONG_AGO) for number in range(30)))
+    s4s("pull", "--types", "ImagingStudy")
+    for number in range(12):
+        del server.resources[f"s{number}"]
+    _, out, _ = s4s("pull", "--types", "ImagingStudy", "--mode", "broad", as_json=False)
+    assert out.count(f" ({MASS})") == 10
+    assert "  and 2 more" in out
