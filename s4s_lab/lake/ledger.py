@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, Schema
 
-from s4s_lab.lake import delta
+from s4s_lab.lake import delta, durable
 from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.locks import Locks
+from s4s_lab.values.instants import format_instant, parse_date_time, utc_now
 
+# When a commit of the log was last set aside, beside the ledger.
+_LOST = "lost.json"
 PullMode = Literal["first", "update", "broad"]
 FilterBehaviour = Literal["honoured", "started-like", "ignored", "empty", "broken", "unknown"]
 PullOutcome = Literal["done", "waiting", "failed", "skipped"]
@@ -171,6 +176,9 @@ class Ledger:
     def rows(self, record: ConnectionRecord | None = None) -> pa.Table:
         """Return the ledger, oldest run first.
 
+        Where a commit of the log was set aside, no run before that says when the next broad pull is due: updates do
+        not bring again what was in it, so everything is asked for at once.
+
         Parameters
         ----------
         record : ConnectionRecord, optional
@@ -182,6 +190,11 @@ class Ledger:
         found = delta.read(handle, pa.schema([f for f in LEDGER_SCHEMA if f not in missing]), where=where)
         for field in missing:
             found = found.append_column(field, pa.nulls(found.num_rows, field.type))
+        if (lost_at := _lost_at(self.path.parent)) is not None:
+            before = pc.less_equal(found["started_at"], pa.scalar(lost_at, _INSTANT))
+            due = pc.if_else(before, pa.scalar(None, _INSTANT), found["next_broad"])
+            place = found.schema.get_field_index("next_broad")
+            found = found.set_column(place, found.schema.field(place), due)
         return found.sort_by([(name, "ascending") for name in ("started_at", "run_id", "resource_type")])
 
     def last_broad(self, record: ConnectionRecord, resource_type: str) -> datetime | None:
@@ -226,3 +239,24 @@ def create_ledger(path: Path) -> None:
         The Delta table's folder.
     """
     delta.create(path, LEDGER_SCHEMA)
+
+
+def note_loss(root: Path) -> None:
+    """Remember that a commit of the log is being set aside, so that the next pulls are broad.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    """
+    durable.write_durably(root / _LOST, json.dumps({"at": format_instant(utc_now())}).encode())
+
+
+def _lost_at(root: Path) -> datetime | None:
+    try:
+        return parse_date_time(json.loads((root / _LOST).read_bytes())["at"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        # Damaged: it still says that there was a loss, and one broad pull more is no harm.
+        return utc_now()

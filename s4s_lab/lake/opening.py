@@ -17,7 +17,7 @@ from s4s_lab.errors import DatasetError, NotADataset
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.entries import broken_checkpoints, entry_path, fault_of, log_folder, newest_version, read_entry
 from s4s_lab.lake.forgetting import finish
-from s4s_lab.lake.ledger import create_ledger
+from s4s_lab.lake.ledger import create_ledger, note_loss
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import create_log
 from s4s_lab.lake.synced import first_fault, unsynced
@@ -236,6 +236,7 @@ def _set_aside(root: Path, table: Path, first: int, fault: str) -> Iterator[str]
     if table.name == "resources":
         # First: the numbers of the lost versions will be given again, to other rows.
         invalidate(root / "tables")
+        note_loss(root)
     newest = newest_version(table)
     for version in range(first if newest is None else newest, first - 1, -1):
         if not entry_path(table, version).exists():
