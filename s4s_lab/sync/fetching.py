@@ -110,12 +110,13 @@ def fetch(
     S4S imaging page, retrieval steps 1 to 3, and "Note on 503 response status and Retry-After hints".
     """
     began = time.monotonic()
+    data.require_consent(link.fhir_url, link.patient_id, link.granted_at)
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     chosen = _chosen(studies, _studies_of(data, record))
     with (
         data.fetching(record),
-        link.client(Patience(budget_s=max_wait_s)) as client,
         progress(total=len(chosen), unit="study") as bar,
+        link.client(Patience(max_wait_s, bar.waiting, bar.sleep)) as client,
     ):
         lookup = EndpointLookup(data, record, client, link.fhir_url)
         waits = Waits(data.path(), record.connection_id)
@@ -197,7 +198,7 @@ def _wait_for(job: _Fetch, turn: _Turn, others: list[_Turn]) -> bool:
         return False
     reason = f"{1 + len(others)} studies are being prepared"
     job.bar.waiting(Wait(left, reason, job.link.fhir_url))
-    time.sleep(left)
+    job.bar.sleep(left)
     for waiting in (turn, *others):
         waiting.waited_s += left
     return True

@@ -80,6 +80,7 @@ class Progress:
         while (left := end - time.monotonic()) > 0:
             self._count_down(left)
             time.sleep(min(left, 1.0))
+        self._bar.set_postfix_str("", refresh=True)
 
     def _count_down(self, left: float) -> None:
         self._bar.set_postfix_str(f"{self._reason}; asking again in {left:.0f} s", refresh=True)
