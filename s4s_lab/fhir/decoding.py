@@ -16,7 +16,9 @@ from msgspec.structs import fields
 from s4s_lab.errors import UnexpectedAnswer
 
 MAX_DEPTH = 100
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""Which JSON may not begin with, and some servers begin it with (RFC 8259, section 8.1)."""
+
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 _SPACE = b" \t\r\n"
@@ -269,7 +271,7 @@ def _decode_any(content: bytes | msgspec.Raw) -> Any:
 
 def _plain(body: bytes, where: str) -> bytes:
     """Return `body` without a byte order mark, or say what it is in place of JSON."""
-    content = body.removeprefix(_BOM)
+    content = body.removeprefix(BOM)
     start = content[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         raise UnexpectedAnswer(f"{where} sent a web page in place of FHIR JSON.", hint=_CHECK_ADDRESS)

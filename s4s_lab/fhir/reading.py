@@ -8,6 +8,7 @@ from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
 from s4s_lab.errors import OriginRefused, UnexpectedAnswer, UsageError
+from s4s_lab.fhir.decoding import BOM
 from s4s_lab.fhir.outcomes import quoted, refusal
 from s4s_lab.fhir.pages import Entry, entry_of
 from s4s_lab.fhir.searching import FHIR_JSON
@@ -71,7 +72,7 @@ def read(client: HttpClient, fhir_url: str, reference: str) -> Entry | Gone:
         return Gone(cast(Literal[404, 410, 403], answer.status))
     if not 200 <= answer.status < 300:
         raise refusal(answer)
-    entry = entry_of(answer.body, shown(url), resource_type, full_url=url)
+    entry = entry_of(answer.body.removeprefix(BOM), shown(url), resource_type, full_url=url)
     if entry.resource_type != resource_type:
         raise UnexpectedAnswer(f"{shown(url)} answered with {entry.resource_type[:64]}.")
     return entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import IO, Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from s4s_lab.errors import NotFhir, ParseIssues
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.catalogue import catalogue, layout
 from s4s_lab.lake.log import LOG_SCHEMA, Patient, ResourceLog
 from s4s_lab.lake.state import KEY, ORDER, standing
-from s4s_lab.views import Provenance, Subject, View, run_views
+from s4s_lab.views import Provenance, Subject, View, decode, run_views
 
 __all__ = ["Derivation", "catalogue", "layout", "spooled"]
 # For each table; up to nine share one pass over the log.
@@ -63,7 +65,10 @@ class Derivation:
         for bucket, where in self._chunks(resource_type, patients):
             of_type = f"resource_type = {delta.literal(resource_type)} AND {where}"
             for moment, resources in self._standing(of_type):
-                tables = run_views(views, self._subjects(resources))
+                try:
+                    tables = run_views(views, self._subjects(resources))
+                except NotFhir:
+                    tables = run_views(views, self._subjects(_readable(resources)))
                 yield {
                     view.name: layout(view).place(tables[view.name], buckets=bucket, fell_out_at=moment)
                     for view in views
@@ -99,6 +104,22 @@ class Derivation:
             source, patient_id = row["source"], row["patient_id"]
             provenance = Provenance(source, participants(source, patient_id), patient_id, row["fhir_version"])
             yield Subject(row["raw"], provenance)
+
+
+def _readable(resources: pa.RecordBatch) -> pa.RecordBatch:
+    """Leave out what cannot be decoded: one resource may not keep all others out of the tables."""
+    kept = [_is_readable(raw) for raw in resources["raw"].to_pylist()]
+    left_out = ParseIssues(f"{kept.count(False)} resources of the log cannot be read, and are in no table: verify.")
+    warnings.warn(left_out, stacklevel=2)
+    return resources.filter(pa.array(kept))
+
+
+def _is_readable(raw: str) -> bool:
+    try:
+        decode(raw)
+    except NotFhir:
+        return False
+    return True
 
 
 def _names(rows: pa.Table | pa.RecordBatch) -> list[tuple[Any, ...]]:

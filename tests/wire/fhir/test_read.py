@@ -33,6 +33,13 @@ def test_a_reference_is_read_where_it_leads(reference: str, target: str) -> None
     assert server.seen(TOKEN) == 1
 
 
+def test_a_byte_order_mark_is_no_part_of_a_resource() -> None:
+    with talking(answers(reply(200, body=b"\xef\xbb\xbf" + RAW))) as (server, client):
+        entry = read(client, server.url, "Endpoint/e1")
+    assert isinstance(entry, Entry)
+    assert entry.raw == RAW
+
+
 @pytest.mark.parametrize("status", [404, 410, 403])
 def test_what_is_not_there_is_gone(status: int) -> None:
     with talking(answers(reply(status))) as (server, client):
