@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, USAGE, WAITING, exit_code, gravest, note
+from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, USAGE, WAITING, exit_code, gravest, note, sentence_of
 from s4s_lab.connection import Connection, reopen
 from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
 from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
@@ -67,19 +68,34 @@ def each(records: list[ConnectionRecord], verb: Verb, *, max_wait_s: float) -> t
         try:
             link, left_s = _reopened(record, max_wait_s)
             code, report = verb(link, record, left_s)
-        except S4SError as error:
-            # What is unusable here is this connection's: the words of the command were judged before.
-            code = FAILED if exit_code(error) == USAGE else exit_code(error)
-            note(f"s4s: {error}")
+        except BrokenPipeError:
+            raise
+        # Whatever it is, a night's pull of a hundred participants shall not end at the third one.
+        except Exception as error:  # the one place that catches everything: it is told, and counts as failed
+            code, text = _told(error)
+            note(f"s4s: {text}")
             report = {
                 "fhir_url": record.fhir_url,
                 "patient_id": record.patient_id,
                 "outcome": _OUTCOME.get(code, "failed"),
-                "error": str(error),
+                "error": text,
             }
         codes.append(code)
         reports.append(report)
     return gravest(codes), reports
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the sentence for what ended the work on one connection."""
+    if isinstance(error, S4SError):
+        # What is unusable here is this connection's: the words of the command were judged before.
+        return (FAILED if exit_code(error) == USAGE else exit_code(error)), str(error)
+    if isinstance(error, OSError):
+        return FAILED, sentence_of(error)
+    # Its own words may hold anything of the record: where it was raised says as much, and nothing of anybody.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return FAILED, f"{type(error).__name__} ({where}) was not foreseen and ended this connection's turn: report this."
 
 
 def _reopened(record: ConnectionRecord, max_wait_s: float) -> tuple[Connection, float]:

@@ -40,6 +40,17 @@ def exit_code(error: S4SError) -> int:
     return CONNECT_AGAIN if isinstance(error, GrantExpired) else FAILED
 
 
+def sentence_of(error: OSError) -> str:
+    """Return what the operating system said, with the file.
+
+    Parameters
+    ----------
+    error : OSError
+        What ended a command, or its work on one connection.
+    """
+    return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+
+
 def gravest(codes: Iterable[int]) -> int:
     """Return the gravest of several exit codes.
 
@@ -145,7 +156,7 @@ def _guarded(function: Callable[P, int | None], *args: P.args, **kwargs: P.kwarg
     except BrokenPipeError:
         return DONE
     except OSError as error:
-        code, text = FAILED, f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        code, text = FAILED, sentence_of(error)
     note(f"s4s: {text}")
     if kwargs.get("json_output"):
         emit({"outcome": "waiting" if code == WAITING else "failed", "error": text})

@@ -74,5 +74,6 @@ def test_the_command_line_says_it_in_a_sentence(worker: Worker, scene: tuple[Sce
         assert "crash" not in ending.said, ending
         assert ending.said["traceback"] is None
         assert "Traceback" not in ending.said["text"]
+        assert "report this" not in ending.said["text"]
         assert ending.said["code"] in (0, 1)
         shutil.rmtree(root)

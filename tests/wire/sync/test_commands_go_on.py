@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from s4s_lab import Dataset
+from s4s_lab.cli import connections
 from s4s_lab.cli.app import app
 from s4s_lab.cli.output import run_application
 from s4s_lab.connection import Connection
@@ -112,3 +113,22 @@ def test_a_person_is_shown_the_first_of_many_differences(server: FhirServer, dat
     _, out, _ = s4s("pull", "--types", "ImagingStudy", "--mode", "broad", as_json=False)
     assert out.count(f" ({MASS})") == 10
     assert "  and 2 more" in out
+
+
+@pytest.mark.parametrize("verb", ["pull", "fetch"])
+def test_a_defect_met_at_one_connection_is_told_in_a_sentence_and_the_others_go_on(
+    server: FhirServer, data: Dataset, s4s: S4s, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def wrong(record: object, max_wait_s: float) -> tuple[Connection, float]:
+        monkeypatch.undo()
+        raise ZeroDivisionError("Patient/p1")
+
+    keep(data, connection(server.url, "p1"), connection(server.url, "p2"))
+    monkeypatch.setattr(connections, "_reopened", wrong)
+    code, told, err = s4s(verb, *(["--all"] if verb == "fetch" else []))
+    assert (code, told["outcome"], bool(server.requests)) == (1, "failed", True)
+    (said,) = told["errors"] if verb == "fetch" else [one["error"] for one in told["connections"] if "error" in one]
+    assert said.startswith("ZeroDivisionError (test_commands_go_on.py, line ")
+    assert said.endswith("report this.")
+    assert "Traceback" not in err
+    assert "Patient/p1" not in err
