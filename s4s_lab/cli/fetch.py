@@ -9,7 +9,7 @@ import typer
 
 from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient
-from s4s_lab.cli.output import command, emit, say, show
+from s4s_lab.cli.output import DONE, command, emit, note, say, show
 from s4s_lab.cli.pull import CODES
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotInDataset, UsageError
@@ -43,8 +43,12 @@ def run(
     data = opened(dataset)
     uids = [checked_uid(text) for text in study or ()]
     rows = data.table("imaging_study")
+    records = chosen(data, patient)
     if modality is not None:
-        rows = having(rows, modalities=modality)
+        there = rows if patient is None else having(rows, patient_id=patient)
+        rows = having(there, modalities=modality)
+        if rows.empty:
+            return _nothing(there, modality, json_output=json_output)
     unknown = set(uids) - set(rows["study_uid"].dropna())
     if unknown:
         raise NotInDataset(f"Study {min(unknown)} is not in the dataset.", hint="Pull first, or check the UID.")
@@ -58,11 +62,21 @@ def run(
         studies.extend(report.to_json()["studies"])
         return CODES[report.outcome], report.to_json()
 
-    code, reports = each(chosen(data, patient), verb, max_wait_s=max_wait)
+    code, reports = each(records, verb, max_wait_s=max_wait)
     if json_output:
         errors = [report["error"] for report in reports if "error" in report]
         emit({"outcome": outcome(code), "studies": studies} | ({"errors": errors} if errors else {}))
     return code
+
+
+def _nothing(studies: pd.DataFrame, modality: str, *, json_output: bool) -> int:
+    """Say that no study has the modality, and which there are; nothing is wrong, so the exit code is 0."""
+    known = sorted({str(code) for codes in studies["modalities"].dropna() for code in codes})
+    there = f"there are {', '.join(known)}" if known else "the record names none"
+    note(f"note: No study has modality {modality}; {there}.")
+    if json_output:
+        emit({"outcome": outcome(DONE), "studies": []})
+    return DONE
 
 
 def _of(record: ConnectionRecord, rows: pd.DataFrame, uids: list[str]) -> list[str]:

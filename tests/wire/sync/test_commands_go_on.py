@@ -132,3 +132,14 @@ def test_a_defect_met_at_one_connection_is_told_in_a_sentence_and_the_others_go_
     assert said.endswith("report this.")
     assert "Traceback" not in err
     assert "Patient/p1" not in err
+
+
+def test_a_modality_that_no_study_has_is_said_with_those_there_are(server: FhirServer, data: Dataset, s4s: S4s) -> None:
+    keep(data, connection(server.url))
+    server.put(*(study(n, LONG_AGO, modalityList=[{"code": code}]) for n, code in enumerate(["MR", "CT", "MR"])))
+    s4s("pull", "--types", "ImagingStudy")
+    code, told, err = s4s("fetch", "--modality", "XX")
+    assert (code, told) == (0, {"outcome": "done", "studies": []})
+    assert err == "note: No study has modality XX; there are CT, MR.\n"
+    code, out, err = s4s("fetch", "--modality", "XX", as_json=False)
+    assert (code, out, "no study" in err.lower()) == (0, "", True)
