@@ -25,6 +25,8 @@ _JUST_BEFORE = timedelta(seconds=1)
 SAMPLE = 50
 # Where a record that changed last has not come within so many pages, nothing is concluded.
 _PAGES_TO_LOOK_THROUGH = 20
+# How servers refuse a parameter that they do not take: 400 as FHIR asks for, the others as frameworks and gateways do.
+_REFUSED = (400, 405, 422, 501)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def updates(
 ) -> tuple[Listing | None, Filter]:
     """Ask for what changed since `last_check`, less the overlap; None when the server cannot be asked that.
 
-    A server that answers 400 is asked again in seconds, then in days. The self link shows whether the server used the
-    filter at all.
+    A server that refuses the question is asked again in seconds, then in days. The self link shows whether the server
+    used the filter at all.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def updates(
             listing = ask_twice_if_short(source, of_patient(source) | {"_lastUpdated": asked})
         except UnexpectedAnswer as error:
             source.tally.requests += 1
-            if error.status != 400:
+            if error.status not in _REFUSED:
                 raise
             source.tally.warn(f"the server refuses _lastUpdated in {coarser} precision")
             continue
@@ -123,7 +125,7 @@ def filter_behaviour(source: Source) -> Behaviour:
                 return Behaviour("empty", precision)
             return Behaviour("ignored" if _finds_any(source, since(_NEVER, _DAY, precision)) else "honoured", precision)
         except UnexpectedAnswer as error:
-            if error.status != 400:
+            if error.status not in _REFUSED:
                 raise
     return Behaviour("unknown", PRECISIONS[0])
 

@@ -42,6 +42,7 @@ class FhirServer:
     resources: dict[str, Resource] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     filter: str = "honoured"
+    refusal: int = 400
     clock: timedelta = timedelta()
     date_header: bool = True
     busy: int = 0
@@ -102,7 +103,8 @@ class FhirServer:
     def _search(self, kind: str, query: dict[str, str]) -> tuple[int, dict[str, str], Any]:
         updated = query.get("_lastUpdated")
         if (updated and self.filter == "broken") or (updated and self.filter == "date" and "T" in updated):
-            return 400, {}, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]}
+            issue = [{"severity": "error", "code": "invalid"}]
+            return self.refusal, {}, {"resourceType": "OperationOutcome", "issue": issue}
         shown = [r for key, r in self.resources.items() if r["resourceType"] == kind and key not in self.hidden]
         found = [r for r in shown if self._matches(r, updated)]
         start = int(query.get("page", "0"))

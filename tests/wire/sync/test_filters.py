@@ -55,6 +55,18 @@ def test_a_server_that_stays_wrong_is_pulled_broad_every_time_and_that_is_said(
     assert result.next_broad <= now()
 
 
+@pytest.mark.parametrize("status", [400, 405, 422, 501])
+def test_a_server_that_takes_no_filter_is_known_by_whichever_refusal(
+    server: FhirServer, link: Connection, data: Dataset, status: int
+) -> None:
+    server.put(study(1, LONG_AGO))
+    pull(link, data, types=TYPES)
+    server.filter, server.refusal = "broken", status
+    server.put(study(2, now()))
+    result = only(pull(link, data, types=TYPES))
+    assert (result.outcome, result.mode, result.filter, result.new) == ("done", "broad", "broken", 1)
+
+
 def test_the_canaries_ask_for_one_resource_and_nothing_a_gateway_refuses(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:
