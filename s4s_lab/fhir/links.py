@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 from s4s_lab.errors import OriginRefused, UsageError
-from s4s_lab.net import shown
 from s4s_lab.values.origins import origin_of
 
 ASK_OPERATOR = "Report this to the server's operator: the links between pages must stay below its base address."
@@ -72,7 +71,7 @@ def below(base: str, link: str, number: int) -> str:
     except (UsageError, ValueError):
         raise OriginRefused(f"The next link on page {number} is no address.", hint=ASK_OPERATOR) from None
     if not same or not _is_below(unquote(parts.path).replace("\\", "/"), unquote(urlsplit(base).path)):
-        raise OriginRefused(f"The next link on page {number} leads to {shown(link)}.", hint=ASK_OPERATOR)
+        raise OriginRefused(f"The next link on page {number} leads away, to {origin_of(link)}.", hint=ASK_OPERATOR)
     return link
 
 

@@ -10,14 +10,22 @@ import msgspec
 from s4s_lab.errors import AccessRefused, GrantExpired, S4SError, UnexpectedAnswer
 from s4s_lab.fhir.elements import objects, text
 from s4s_lab.net import Answer, shown
+from s4s_lab.net.showable import traced_url
 
 _QUOTED = 300
 _URL = re.compile(r"https?://[^\s\"'<>]+")
-_PATIENT = re.compile(r"(?i)\b(patient/|(?:patient|subject|beneficiary)=)[^\s&,;\"']+")
+_PATIENT = re.compile(
+    r"(?i)\b(patient(?:/|%2f)|(?:patient|subject|beneficiary)(?:[:.][\w.]+)?=|(?:_id|identifier)=)[^\s&,;\"']+"
+)
+# A word with a digit in it that comes after "patient" is an id: "no patient smart-1288992 in the index".
+_PATIENT_WORD = re.compile(r"(?i)\b(patient(?:\s+(?:with|id|_id|identifier))*[\s:]+[\"'(]?)(?=[^\s\d]*\d)[^\s&,;\"')]+")
+_SECRET = re.compile(r"(?i)((?:token|code|secret|assertion|password)\s?=\s?|\bbearer\s+)[^\s&,;]+")
 
 
 def quoted(words: str) -> str:
-    """Return a server's own words fit for a message: one line, shortened, without queries and patient ids.
+    """Return a server's own words fit for a message: one line, shortened, without secrets and patient ids.
+
+    URLs are given by their shape only.
 
     Parameters
     ----------
@@ -25,7 +33,9 @@ def quoted(words: str) -> str:
         What the server said, of any length.
     """
     line = " ".join(words.split())
-    line = _PATIENT.sub(r"\1…", _URL.sub(lambda match: shown(match[0]), line))
+    line = _URL.sub(lambda match: traced_url(match[0]), line)
+    for pattern in (_PATIENT, _PATIENT_WORD, _SECRET):
+        line = pattern.sub(r"\1…", line)
     return line if len(line) <= _QUOTED else line[: _QUOTED - 1] + "…"
 
 

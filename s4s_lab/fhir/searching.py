@@ -83,7 +83,7 @@ def search(client: HttpClient, fhir_url: str, resource_type: str, parameters: Ma
 
 def _page(answer: Answer, base: str, resource_type: str, number: int) -> Page:
     if origin_of(answer.url) != origin_of(base):
-        raise OriginRefused(f"The search was redirected to {shown(answer.url)}.", hint=ASK_OPERATOR)
+        raise OriginRefused(f"The search was redirected to {origin_of(answer.url)}.", hint=ASK_OPERATOR)
     try:
         page = _whole_page(answer, resource_type, number)
     except UnexpectedAnswer as error:
