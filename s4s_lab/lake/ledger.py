@@ -120,7 +120,7 @@ LEDGER_SCHEMA = pa.schema([
     _field("last_check", _INSTANT, "the watermark after the run, the server's clock", null=True),
     _field("filter", pa.string(), "how the server treats _lastUpdated"),
     _field("waits_s", pa.float64(), "time that the server asked for and got", unit="s"),
-    _field("outcome", pa.string(), "done, waiting or failed"),
+    _field("outcome", pa.string(), "done, waiting, failed or skipped"),
     _field("warnings", pa.list_(pa.string()), "sentences for the user"),
     _field("next_broad", _INSTANT, "when the next broad pull is due", null=True),
     _field("overlap_s", pa.int64(), "how far before last_check the next update asks", unit="s"),
@@ -196,27 +196,6 @@ class Ledger:
             place = found.schema.get_field_index("next_broad")
             found = found.set_column(place, found.schema.field(place), due)
         return found.sort_by([(name, "ascending") for name in ("started_at", "run_id", "resource_type")])
-
-    def last_broad(self, record: ConnectionRecord, resource_type: str) -> datetime | None:
-        """Return when everything of a type was last asked for and came, by a first or a broad pull.
-
-        Parameters
-        ----------
-        record : ConnectionRecord
-            Whose record.
-        resource_type : str
-            Of which type.
-
-        Returns
-        -------
-        datetime or None
-            The server's clock where it had one, else ours; None when that never happened.
-        """
-        for row in reversed(self.rows(record).to_pylist()):
-            if row["resource_type"] == resource_type and row["outcome"] == "done" and row["mode"] in ("first", "broad"):
-                moment: datetime = row["last_check"] or row["started_at"]
-                return moment
-        return None
 
 
 def _missing(handle: DeltaTable) -> list[pa.Field]:

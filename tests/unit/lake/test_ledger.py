@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -61,29 +61,6 @@ def test_rows_are_of_one_connection_when_asked_and_oldest_first(data: Dataset, r
         data.ledger.record([row])
     assert data.ledger.rows(record)["run_id"].to_pylist() == ["run-0", "run-2"]
     assert data.ledger.rows()["run_id"].to_pylist() == ["run-0", "run-1", "run-2"]
-
-
-@pytest.mark.parametrize(
-    ("more", "expected"),
-    [
-        ({"mode": "broad", "last_check": NOON + timedelta(hours=4)}, NOON + timedelta(hours=4)),
-        ({"mode": "broad"}, NOON + timedelta(hours=5)),
-        ({"mode": "broad", "outcome": "failed"}, NOON),
-        ({"mode": "broad", "outcome": "waiting"}, NOON),
-        ({"mode": "update"}, NOON),
-        ({"mode": "broad", "resource_type": "Patient"}, NOON),
-    ],
-)
-def test_the_last_broad_pull_is_the_last_whole_one(
-    data: Dataset, record: ConnectionRecord, more: dict[str, Any], expected: datetime
-) -> None:
-    data.ledger.record([ran(record, 0)])
-    data.ledger.record([ran(record, 5, **more)])
-    assert data.ledger.last_broad(record, "ImagingStudy") == expected
-
-
-def test_without_a_ledger_nothing_was_broad(data: Dataset, record: ConnectionRecord) -> None:
-    assert data.ledger.last_broad(record, "ImagingStudy") is None
 
 
 def test_a_ledger_that_knows_no_queries_yet_is_read_and_goes_on(data: Dataset, record: ConnectionRecord) -> None:
