@@ -21,6 +21,7 @@ from s4s_lab.net import Patience
 from s4s_lab.smart import LAUNCH_PATIENCE
 from s4s_lab.sync.progress import progress
 from s4s_lab.values import DEMO_REDIRECT_URI, S4S_SCOPE, Registration, Secret
+from s4s_lab.values.origins import without_query
 
 
 def register(app: typer.Typer) -> None:
@@ -82,7 +83,9 @@ def run(
     if json_output:
         emit({"outcome": "done", "fhir_url": link.fhir_url, "patient_id": link.patient_id, "scope": link.scope})
     else:
-        say(f"Connected: {link!r}")
+        # A connection's own repr leaves the port out, to be the same in every notebook.
+        say(f"Connected: patient {link.patient_id} at {without_query(link.fhir_url)}")
+        say(f"Granted:   {link.scope}; {link.minutes_left} min left")
         say(f"Next: s4s pull --dataset {dataset}")
 
 

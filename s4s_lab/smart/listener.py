@@ -213,5 +213,6 @@ def _server(host: str, port: int, handle: Callable[[Request], Reply]) -> Loopbac
         why = "is used by another program" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
         raise LaunchNotTried(
             f"Port {port} on {host}, where the server will send the browser, {why}.",
-            hint="End that program (another notebook, perhaps), or register a redirect URI with another port.",
+            hint="End that program (another notebook, perhaps), or register a redirect URI with another port "
+            "(s4s connect --redirect-port N).",
         ) from None

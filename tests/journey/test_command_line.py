@@ -121,6 +121,12 @@ def test_the_grant_is_kept_for_its_owner_only(connected: Path) -> None:
     assert leaks == []
 
 
+def test_the_reply_of_a_launch_names_the_server_with_its_port(synthetic: Sandbox, tmp_path: Path) -> None:
+    ran = connect(synthetic, tmp_path / "study")
+    patient = synthetic.participants[0].patient_id
+    assert f"Connected: patient {patient} at {synthetic.fhir_url}\n" in ran.stdout
+
+
 def test_a_denied_consent_says_so(synthetic: Sandbox, tmp_path: Path) -> None:
     ran = connect(synthetic, tmp_path / "study", deny=True)
     assert ran.returncode == 1

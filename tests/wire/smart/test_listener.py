@@ -165,6 +165,7 @@ def test_a_taken_port_is_named_with_what_to_do(free_redirect_uri: str) -> None:
     with socket.create_server(("127.0.0.1", port)), pytest.raises(LaunchNotTried, match=said) as caught:
         RedirectListener(free_redirect_uri)
     assert "redirect URI with another port" in caught.value.hint
+    assert "s4s connect --redirect-port" in caught.value.hint
 
 
 def test_launches_of_one_process_share_a_port(free_redirect_uri: str) -> None:
