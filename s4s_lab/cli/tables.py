@@ -67,10 +67,10 @@ def run(
             told = {"rows": len(frame), "version": version, "path": str(data.path(name))}
             emit({name: told | {"columns": list(frame.columns)}})
         else:
-            _head(name, frame, rows)
+            _head(f"{name} added" if add_view else name, frame, rows)
 
 
-def _head(name: str, frame: pd.DataFrame, rows: int) -> None:
+def _head(title: str, frame: pd.DataFrame, rows: int) -> None:
     """Print the first rows: the columns that hold something, as many as a line takes, the others by name.
 
     The six columns that every table starts with come last: they say where a row is from, not what it says.
@@ -86,7 +86,11 @@ def _head(name: str, frame: pd.DataFrame, rows: int) -> None:
             fitting.append(column)
         elif any(texts):
             break
-    show(f"{name}: {len(frame)} rows", fitting, zip(*(cells[column] for column in fitting), strict=True))
+    title = f"{title}: {len(frame)} rows"
+    if fitting:
+        show(title, fitting, zip(*(cells[column] for column in fitting), strict=True))
+    else:
+        say(title)
     others = [column for column in cells if column not in fitting]
     if others:
         lines = textwrap.wrap(f"Other columns: {', '.join(others)}", width(), subsequent_indent="  ")

@@ -97,7 +97,7 @@ class Views:
         for path in self._files():
             if path.stem == name:
                 return _own(path)
-        known = ", ".join(sorted([*catalogue(), *self.own()]))
+        known = ", ".join(sorted([*catalogue(), *self.own(), _FILES]))
         raise NotInDataset(f"There is no table {name!r}.", hint=f"Tables: {known}.")
 
     def checked(self, view: str | Path | Mapping[str, Any], *, replacing: bool) -> tuple[str, bytes]:

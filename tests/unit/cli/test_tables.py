@@ -79,3 +79,13 @@ def test_lost_columns_are_refused_until_migrate_is_said(data: Dataset, tmp_path:
     assert (refused.exit_code, "lost columns: key" in refused.stderr, "--migrate" in refused.stderr) == (1, True, True)
     assert s4s(data, "sexes", "--migrate").exit_code == 0
     assert s4s(data, "sexes").exit_code == 0
+
+
+def test_a_view_of_which_there_is_nothing_says_that_it_was_added(data: Dataset, tmp_path: Path) -> None:
+    view = saved(tmp_path, VIEW | {"name": "devices", "resource": "Device"})
+    result = s4s(data, "--add-view", view)
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "devices added: 0 rows")
+
+
+def test_the_table_of_files_is_among_those_there_are(data: Dataset) -> None:
+    assert "dicom_instance" in s4s(data, "no_such").stderr
