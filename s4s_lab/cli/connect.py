@@ -64,6 +64,8 @@ def run(
     """Connect one participant."""
     # One that is there has to be usable before anybody is sent anywhere; a new one is made once a server answers.
     data = open_dataset(dataset) if dataset.exists() else None
+    if data is None:
+        _check_place(dataset)
     redirect_uri = DEMO_REDIRECT_URI if redirect_port is None else f"http://127.0.0.1:{redirect_port}/callback"
     with progress(total=1, unit="server") as bar:
         pending = prepare_launch(
@@ -87,6 +89,15 @@ def run(
         say(f"Connected: patient {link.patient_id} at {without_query(link.fhir_url)}")
         say(f"Granted:   {link.scope}; {link.minutes_left} min left")
         say(f"Next: s4s pull --dataset {dataset}")
+
+
+def _check_place(dataset: Path) -> None:
+    """Find out whether a dataset can be made, before anybody is sent anywhere; nothing is made yet."""
+    above = next(folder for folder in dataset.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"The dataset {dataset} cannot be made: {above} is no folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"The dataset {dataset} cannot be made: you may not write to {above}.")
 
 
 def _registration(

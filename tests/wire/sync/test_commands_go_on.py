@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,20 @@ def test_a_modality_that_no_study_has_is_said_with_those_there_are(server: FhirS
     assert err == "note: No study has modality XX; there are CT, MR.\n"
     code, out, err = s4s("fetch", "--modality", "XX", as_json=False)
     assert (code, out, "no study" in err.lower()) == (0, "", True)
+
+
+def test_a_dataset_that_cannot_be_made_is_said_before_the_server_is_asked(
+    server: FhirServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = ["connect", server.url, "--dataset"]
+    assert run_application(app, [*words, str(tmp_path / "file" / "x" / "y")]) == 2
+    # Root may write everywhere: what a system says of others' folders is put in its mouth.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert run_application(app, [*words, str(tmp_path / "nowrite" / "x")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, server.requests) == ("", [])
+    assert [line.partition("cannot be made: ")[2] for line in err.splitlines()] == [
+        f"{tmp_path / 'file'} is no folder.",
+        f"you may not write to {tmp_path}.",
+    ]
