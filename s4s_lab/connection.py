@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -63,6 +64,8 @@ class Connection:
         The study's own pseudonym.
     allowed_origins : frozenset of str
         Origins that may receive the access token besides the server's own and its associated ones.
+    granted_at : datetime or None
+        When the participant consented, by our clock; None: before it was opened again, nobody knows how long.
     """
 
     fhir_url: str
@@ -74,6 +77,7 @@ class Connection:
     grants: GrantStore
     participant_id: str | None = None
     allowed_origins: frozenset[str] = frozenset()
+    granted_at: datetime | None = None
 
     @property
     def fhir_version(self) -> Literal["stu3", "r4"]:
@@ -237,7 +241,7 @@ def prepare_launch(
 
     def connect_with(grant: Grant) -> Connection:
         grants = FileGrants.keep(grants_file, origin, grant) if grants_file else MemoryGrants(grant)
-        return _connection(configuration, origin, grants)
+        return replace(_connection(configuration, origin, grants), granted_at=utc_now())
 
     return PendingLaunch(begin_launch(configuration, registered), connect_with, listener)
 

@@ -183,6 +183,23 @@ class Connections:
         """
         return self._key(source, patient_id)
 
+    def has(self, fhir_url: str, patient_id: str) -> bool:
+        """Say whether a connection is in the dataset.
+
+        Parameters
+        ----------
+        fhir_url : str
+            The server's FHIR base URL, in any spelling.
+        patient_id : str
+            The FHIR id of the patient there.
+
+        Raises
+        ------
+        UsageError
+            If `fhir_url` is no http or https address.
+        """
+        return self._path(self._key(base_url(fhir_url), patient_id)).is_file()
+
     def require(self, record: ConnectionRecord) -> None:
         """Check that a connection is still in the dataset.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from s4s_lab.lake.catalogue import Views
 from s4s_lab.lake.connections import ConnectionRecord, Connections
 from s4s_lab.lake.dataset_tables import DatasetTables
 from s4s_lab.lake.findings import VerifyReport
-from s4s_lab.lake.forgetting import ForgetReport, Forgetting, missing_in
+from s4s_lab.lake.forgetting import ForgetReport, Forgetting, missing_in, require_consent_since
 from s4s_lab.lake.images import in_order
 from s4s_lab.lake.ledger import Ledger
 from s4s_lab.lake.log import ResourceLog
@@ -123,6 +124,28 @@ class Dataset(DatasetTables):
         if renamed:
             self._tables.refresh(renamed=[(record.fhir_url, record.patient_id)])
         return record
+
+    def require_consent(self, fhir_url: str, patient_id: str, granted_at: datetime | None) -> None:
+        """Check that a connection may bring in its participant: not with a grant from before they were forgotten.
+
+        Who was forgotten is not kept, only when: whom the dataset does not know has to have consented since.
+
+        Parameters
+        ----------
+        fhir_url : str
+            The server's FHIR base URL.
+        patient_id : str
+            The FHIR id of the patient there.
+        granted_at : datetime or None
+            When they consented; None when that is not known.
+
+        Raises
+        ------
+        AuthorizationError
+            If it may not.
+        """
+        if not self._connections.has(fhir_url, patient_id):
+            require_consent_since(self._root, granted_at)
 
     def connections(self) -> list[ConnectionRecord]:
         """Return every connection, by server and patient."""

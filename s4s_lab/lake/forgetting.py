@@ -13,13 +13,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from s4s_lab.dicom import DicomCache
-from s4s_lab.errors import DatasetError, NotInDataset, UsageError
+from s4s_lab.errors import AuthorizationError, DatasetError, NotInDataset, UsageError
 from s4s_lab.fhir import study_uid_of
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.connections import Connections
@@ -28,7 +29,7 @@ from s4s_lab.lake.locks import JOURNAL, Locks
 from s4s_lab.lake.log import LOG_SCHEMA, ResourceLog
 from s4s_lab.lake.rewriting import Rows, leave_out, require_readable
 from s4s_lab.smart import FileGrants
-from s4s_lab.values.instants import format_instant, utc_now
+from s4s_lab.values.instants import format_instant, parse_date_time, utc_now
 from s4s_lab.values.origins import base_url
 
 _FORGOTTEN = "forgotten.json"
@@ -355,3 +356,27 @@ def missing_in(root: Path, version: int) -> str | None:
     days = sorted({str(one["at"])[:10] for one in later})
     who = "1 participant" if len(later) == 1 else f"{len(later)} participants"
     return f"without {who} forgotten since ({', '.join(days)})"
+
+
+def require_consent_since(root: Path, granted_at: datetime | None) -> None:
+    """Check that nobody was forgotten since a grant was given: whom it is of is no longer known, so it may be them.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    granted_at : datetime or None
+        When; None when that is not known.
+
+    Raises
+    ------
+    AuthorizationError
+        If somebody was.
+    """
+    moments = [parse_date_time(str(one["at"])) for one in _forgotten(root)]
+    if moments and (granted_at is None or granted_at <= max(moments)):
+        raise AuthorizationError(
+            "A participant was forgotten in this dataset, which has nothing of the one of this connection,"
+            " and no consent since then is known.",
+            hint="Connect again if they consent again.",
+        )

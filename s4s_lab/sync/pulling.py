@@ -86,7 +86,7 @@ def pull(
     UsageError
         If mode or types are unknown.
     AuthorizationError
-        If the grant has ended: connect again.
+        If the grant has ended, or is from before somebody was forgotten here: connect again.
     NotReachable
         If the server does not answer at all.
     DatasetBusy
@@ -98,6 +98,7 @@ def pull(
     """
     items = checked_plan(mode, types)
     began = time.monotonic()
+    data.require_consent(link.fhir_url, link.patient_id, link.granted_at)
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     results: list[TypePull] = []
     recorder = trace if isinstance(trace, Trace) else Trace() if trace else None

@@ -34,6 +34,7 @@ from s4s_lab.errors import (
 )
 from s4s_lab.smart import FileGrants
 from s4s_lab.values import Registration, Secret
+from s4s_lab.values.instants import utc_now
 from tests.wire.smart.browser import Page, approve, redirected_to, visit
 from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, Canned, SmartServer
 
@@ -80,8 +81,11 @@ def _read(connection: Connection) -> int:
 
 @pytest.mark.clause("S4S-2", "S4S-3", "S4S-4")
 def test_a_participant_approves_and_the_record_can_be_read(pending: PendingLaunch, server: SmartServer) -> None:
+    began = utc_now()
     page = approve(_start(pending))
     connection = pending.wait(5)
+    assert connection.granted_at is not None
+    assert began <= connection.granted_at <= utc_now()
     assert "You are connected" in page.body
     assert pending.status == "connected"
     assert (connection.patient_id, connection.fhir_url) == (PATIENT, server.fhir_url)
