@@ -89,6 +89,16 @@ def test_a_broad_pull_finds_that_an_endpoint_moved_or_is_gone(
     assert set(gone[gone["fell_out_at"].notna()]["resource_id"]) == {"e2"}
 
 
+def test_an_endpoint_that_is_gone_is_marked_once(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(referring(1, "Endpoint/e1"), endpoint("e1"))
+    pull(link, data, types=TYPES)
+    del server.resources["e1"]
+    pull(link, data, mode="broad", types=TYPES)
+    before = data.log.version
+    pull(link, data, mode="broad", types=TYPES)
+    assert data.log.version == before
+
+
 @pytest.mark.parametrize("status", [501, 507])
 def test_an_endpoint_that_the_server_fails_at_comes_with_a_later_pull(
     server: FhirServer, link: Connection, data: Dataset, status: int

@@ -13,6 +13,7 @@ from s4s_lab import Dataset, PullReport, pull
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotEverything, NotReachable, UsageError
 from s4s_lab.sync import TypePull
+from s4s_lab.sync.listing import belongs_to
 from s4s_lab.sync.pulling import PullMode
 from tests.wire.sync.conftest import TYPES
 from tests.wire.sync.server import FhirServer, study
@@ -331,6 +332,20 @@ def test_a_version_that_differs_in_its_stamps_only_is_no_change(
     server.put(study(1, now(), meta={"versionId": "2", "lastUpdated": now().isoformat()}))
     result = only(pull(link, data, types=TYPES))
     assert (result.changed, result.unchanged) == (0, 1)
+
+
+def test_another_scope_starts_with_a_first_pull(server: FhirServer, link: Connection, data: Dataset) -> None:
+    server.put(study(1, LONG_AGO))
+    assert [only(pull(link, data, types=TYPES)).mode for _ in range(2)] == ["first", "update"]
+    other = replace(link, scope=f"{link.scope} patient/Observation.read")
+    assert [only(pull(other, data, types=TYPES)).mode for _ in range(2)] == ["first", "update"]
+    assert only(pull(link, data, types=TYPES)).mode == "update"
+
+
+@pytest.mark.parametrize("reference", ["Patient/p1/_history/2", "https://x.example/fhir/Patient/p1/_history/2"])
+def test_a_reference_to_a_version_of_the_patient_is_to_the_patient(reference: str) -> None:
+    assert belongs_to({"resourceType": "ImagingStudy", "patient": {"reference": reference}}, "p1")
+    assert not belongs_to({"resourceType": "ImagingStudy", "patient": {"reference": reference}}, "2")
 
 
 def test_types_the_server_does_not_offer_are_skipped_and_said(
