@@ -37,6 +37,12 @@ def run(
         Path | None, typer.Option(metavar="FILE", help='JSON: {"DICOM PatientID": "FHIR Patient id"}.')
     ] = None,
     redirect_uri: Annotated[str, typer.Option(help="Where the demo registration returns to.")] = DEMO_REDIRECT_URI,
+    retrieve_s: Annotated[
+        float,
+        typer.Option(
+            "--retrieve-s", min=0, metavar="S", help="How long a study's first retrieval is put off, in seconds."
+        ),
+    ] = 1.0,
     ready_file: Annotated[
         Path | None, typer.Option(metavar="F", help="Written when the server answers: its URLs and a registration.")
     ] = None,
@@ -51,6 +57,7 @@ def run(
         dicom=dicom,
         link=link,
         redirect_uri=redirect_uri,
+        retrieve_s=retrieve_s,
         ready_file=ready_file,
         on_ready=_tell,
     )

@@ -20,6 +20,8 @@ import httpx2
 import pytest
 
 from s4s_lab import sandbox
+from s4s_lab.cli.app import app as application
+from s4s_lab.cli.output import run_application
 from s4s_lab.errors import LaunchNotTried, LaunchRefused, NotReachable, UsageError
 from tests.sandbox.app import App, query_of
 
@@ -223,3 +225,10 @@ def test_a_slow_reader_does_not_keep_others_waiting(app: App) -> None:
 def test_a_body_that_is_too_large_is_refused(app: App) -> None:
     answered = app.http.post(f"{app.root}/oauth/register", content=b"x" * (1 << 20 | 1))
     assert answered.status_code == 413
+
+
+def test_the_command_passes_on_how_slow_the_archive_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr("s4s_lab.sandbox.serve", given.update)
+    assert run_application(application, ["sandbox", "--retrieve-s", "2.5"]) == 0
+    assert given["retrieve_s"] == 2.5
