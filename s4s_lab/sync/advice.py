@@ -109,9 +109,9 @@ def _precision(done: list[Mapping[str, Any]]) -> Precision:
 
 
 def _held(done: list[Mapping[str, Any]]) -> frozenset[str]:
-    """Return the ids that the last broad pull held."""
+    """Return the ids that the last broad pull held, or the last read of a type that is always read whole."""
     for row in reversed(done):
-        if row["mode"] in ("first", "broad"):
+        if row["mode"] in ("first", "broad") or "?" not in (row["query"] or "?"):
             differences = json.loads(row["differences"])
             return frozenset(found["resource_id"] for found in differences if found["kind"] == "held")
     return frozenset()

@@ -117,8 +117,10 @@ def settle(
     absent.sort(key=lambda key: key not in held_before)
     answers = probe(absent[:MAX_PROBES])
     unasked = tuple(key for key in absent if key not in answers)
-    # Nothing is left and nothing could be asked for: one empty answer is too little to believe that.
-    if absent and len(absent) == active and set(answers.values()) == {UNASKED} and not agreed:
+    # Nothing is left: an empty answer, of a server that may have no reads or lost the right to them, is too little to
+    # believe that, however few there were. Only 410 is believed at once: it speaks of that very record.
+    doubtful = {reason for reason in answers.values() if reason} - {GONE[410]}
+    if doubtful and len(absent) == active and not agreed:
         return Settled(comparison, {}, late, held=tuple(absent))
     fallen = {key: reason for key, reason in answers.items() if reason}
     return Settled(comparison, fallen, late, unasked=unasked)

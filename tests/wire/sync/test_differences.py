@@ -71,6 +71,40 @@ def test_a_probe_that_is_put_off_costs_nothing_of_the_listing_and_is_asked_again
     assert (again.mode, again.fallen_out) == ("broad", 2)
 
 
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_small_record_is_not_all_gone_because_of_one_empty_answer_and_refused_reads(
+    server: FhirServer, link: Connection, data: Dataset, count: int, status: int
+) -> None:
+    server.put(*(study(n, LONG_AGO) for n in range(count)))
+    pull(link, data, types=TYPES)
+    vanish(server, *range(count))
+    server.failing = {f"ImagingStudy/s{n}": status for n in range(count)}
+    held = pull(link, data, mode="broad", types=TYPES)
+    assert (only(held).fallen_out, held.differences["kind"].tolist()) == (0, ["held"] * count)
+    assert len(studies(data)) == count
+    assert only(pull(link, data, mode="broad", types=TYPES)).fallen_out == count
+
+
+def test_a_small_record_of_which_the_server_says_each_was_deleted_is_gone_at_once(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO), study(2, LONG_AGO))
+    pull(link, data, types=TYPES)
+    server.gone = {"s1", "s2"}
+    vanish(server, 1, 2)
+    assert only(pull(link, data, mode="broad", types=TYPES)).fallen_out == 2
+
+
+def test_a_patient_that_cannot_be_read_is_gone_when_a_second_pull_agrees(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    types = ("Patient",)
+    pull(link, data, types=types)
+    server.failing = {"Patient/p1": 404}
+    assert [only(pull(link, data, types=types)).fallen_out for _ in range(3)] == [0, 1, 0]
+
+
 def test_a_mass_that_a_second_pull_confirms_is_worked_off_run_by_run(
     server: FhirServer, link: Connection, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
