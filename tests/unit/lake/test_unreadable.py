@@ -9,6 +9,7 @@ import pytest
 
 from s4s_lab.errors import ParseIssues
 from s4s_lab.fhir import content_hash
+from s4s_lab.fhir.decoding import decode_resource
 from s4s_lab.lake import Dataset
 from tests.unit.lake.records import put, version_of
 
@@ -25,3 +26,11 @@ def test_a_resource_that_cannot_be_read_keeps_no_other_from_the_tables(data: Dat
     assert data.table("patient")["resource_id"].tolist() == ["b"]
     (problem,) = [one for one in data.verify().problems if one.part == "resources"]
     assert problem.what.startswith("It has 1 rows whose JSON is not what was received")
+
+
+def test_a_number_that_no_float_holds_is_no_fault(data: Dataset) -> None:
+    raw = '{"resourceType": "Patient", "id": "a", "x": 1e400}'
+    received = content_hash(decode_resource(raw.encode(), "The server"))
+    version = replace(version_of(PATIENTS[0]), raw=raw, content_hash=received)
+    put(data, data.connection("https://ehr.example/fhir", "a"), [version])
+    assert [one for one in data.verify().problems if one.part == "resources"] == []
