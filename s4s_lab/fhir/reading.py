@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import quote, urlsplit
 
-from s4s_lab.errors import OriginRefused, UnexpectedAnswer, UsageError
+from s4s_lab.errors import OriginRefused, PatientMismatch, UnexpectedAnswer, UsageError
 from s4s_lab.fhir.decoding import BOM
 from s4s_lab.fhir.outcomes import quoted, refusal
 from s4s_lab.fhir.pages import Entry, entry_of
@@ -57,6 +57,8 @@ def read(client: HttpClient, fhir_url: str, reference: str) -> Entry | Gone:
         If the reference leads to another host; nothing is asked there.
     UnexpectedAnswer
         If the reference cannot be read, or the answer is no such resource.
+    PatientMismatch
+        If it is another patient.
     GrantExpired
         If the server asks for authorization (HTTP 401).
 
@@ -64,7 +66,7 @@ def read(client: HttpClient, fhir_url: str, reference: str) -> Entry | Gone:
     ----------
     FHIR STU3, "References between resources", "RESTful API", read and vread.
     """
-    url, resource_type = _address(client, base_url(fhir_url), reference.strip())
+    url, resource_type, resource_id = _address(client, base_url(fhir_url), reference.strip())
     answer = client.get(url, accept=FHIR_JSON)
     if origin_of(answer.url) != origin_of(url):
         raise OriginRefused(f"{shown(url)} was redirected to {shown(answer.url)}.")
@@ -75,11 +77,14 @@ def read(client: HttpClient, fhir_url: str, reference: str) -> Entry | Gone:
     entry = entry_of(answer.body.removeprefix(BOM), shown(url), resource_type, full_url=url)
     if entry.resource_type != resource_type:
         raise UnexpectedAnswer(f"{shown(url)} answered with {entry.resource_type[:64]}.")
+    if entry.resource_id != resource_id:
+        wrong = PatientMismatch if resource_type == "Patient" else UnexpectedAnswer
+        raise wrong(f"{shown(url)} answered with another {resource_type} than the one that was asked for.")
     return entry
 
 
-def _address(client: HttpClient, base: str, reference: str) -> tuple[str, str]:
-    """Return the URL to read a reference from, and the type of resource it names."""
+def _address(client: HttpClient, base: str, reference: str) -> tuple[str, str, str]:
+    """Return the URL to read a reference from, and the type and the id of the resource it names."""
     root, relative = base, reference
     if reference.lower().startswith(("http://", "https://")):
         root, relative = _split(reference)
@@ -88,7 +93,7 @@ def _address(client: HttpClient, base: str, reference: str) -> tuple[str, str]:
     match = _RELATIVE.fullmatch(relative)
     if match is None or match["id"] in (".", ".."):
         raise _unreadable(reference)
-    return f"{root}/{quote(relative)}", match["type"]
+    return f"{root}/{quote(relative)}", match["type"], match["id"]
 
 
 def _split(reference: str) -> tuple[str, str]:

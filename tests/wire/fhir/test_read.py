@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s4s_lab.errors import GrantExpired, OriginRefused, UnexpectedAnswer, UsageError
+from s4s_lab.errors import GrantExpired, OriginRefused, PatientMismatch, UnexpectedAnswer, UsageError
 from s4s_lab.fhir import Entry, Gone, image_addresses, read
 from tests.wire.fhir.conftest import TOKEN, by_target, signing, study, talking, targets
 from tests.wire.net.servers import answers, reply, serving
@@ -99,6 +99,17 @@ def test_a_reference_that_cannot_be_read_is_not_asked_for(reference: str) -> Non
 def test_what_is_no_such_resource_is_refused(answer: bytes, reason: str) -> None:
     with talking(answers(answer)) as (server, client), pytest.raises(UnexpectedAnswer, match=reason):
         read(client, server.url, "Endpoint/e1")
+
+
+@pytest.mark.parametrize("found", ['"e2"', '"E1"', "null", "1"])
+@pytest.mark.parametrize(("kind", "error"), [("Endpoint", UnexpectedAnswer), ("Patient", PatientMismatch)])
+def test_another_resource_than_the_one_asked_for_is_refused(
+    kind: str, error: type[UnexpectedAnswer], found: str
+) -> None:
+    body = f'{{"resourceType": "{kind}", "id": {found}}}'.encode()
+    with talking(answers(reply(200, body=body))) as (server, client), pytest.raises(error, match="another") as caught:
+        read(client, server.url, f"{kind}/e1")
+    assert caught.type is error
 
 
 def test_a_read_without_authorization_says_to_connect_again() -> None:
