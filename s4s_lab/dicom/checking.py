@@ -102,6 +102,10 @@ class Checker:
             except Timeout:
                 seen["busy"] += 1
                 continue
+            except OSError:
+                # It may not be written to: it is looked at as it is, and nothing can be repaired.
+                if self.repair:
+                    raise
             try:
                 findings += self._check_study(archive, study_uid, seen)
             finally:

@@ -23,6 +23,12 @@ State = Literal["complete", "partial", "missing"]
 
 _FORMAT: Final = 1
 BUSY_S: Final = 30.0
+# By a word of what SQLite says of what passes.
+_ADVICE: Final = {
+    "full": "Make room on the disk and do it again: what was kept before is as it was.",
+    "readonly": "Copy the dataset to where you may write, or ask its owner.",
+    "unable to open": "Copy the dataset to where you may write, or ask its owner.",
+}
 _OF_STUDY: Final = ("source", "participant_id", "patient_id")
 _OF_FILE: Final = tuple(name for name in instance_schema().names if name not in _OF_STUDY)
 _SQL_TYPE: Final = {pa.int32(): "INTEGER", pa.int64(): "INTEGER", pa.float64(): "REAL"}
@@ -161,9 +167,18 @@ class Index:
         finally:
             fresh.unlink(missing_ok=True)
 
+    def _connected(self, *, reading: bool) -> sqlite3.Connection:
+        """Connect; to read what may not be written without the files that SQLite would make beside it."""
+        if not reading or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
+            return sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+        # What is still in a write-ahead log is not in the file alone.
+        alone = not self.path.with_name(f"{self.path.name}-wal").exists()
+        address = f"{self.path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+        return sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, uri=True)
+
     @contextmanager
     def _opened(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)) as connection:
+        with closing(self._connected(reading=begin == "BEGIN")) as connection:
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version != _FORMAT:
@@ -338,8 +353,9 @@ def unusable(error: sqlite3.DatabaseError) -> DatasetError:
     if "locked" in str(error):
         return DatasetBusy("The image cache's index is in use by another process.")
     hint = "Move index.sqlite away; the files stay, and fetching again makes a new index."
-    passing = isinstance(error, sqlite3.OperationalError)  # such as a full disk
-    return DatasetError(f"The image cache's index cannot be used: {error}.", hint="" if passing else hint)
+    if isinstance(error, sqlite3.OperationalError):
+        hint = next((advice for word, advice in _ADVICE.items() if word in str(error)), "")
+    return DatasetError(f"The image cache's index cannot be used: {error}.", hint=hint)
 
 
 def _put_study(connection: sqlite3.Connection, study: StudyKey, state: State, expected: int | None) -> int:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
 
+from s4s_lab.dicom.index import unusable
 from s4s_lab.lake import open_dataset
 from tests.faults.lake import working
 from tests.faults.lake.working import Step
+from tests.unit.lake.forgetting import keep_images
 from tests.unit.lake.records import Person, put
 
 
@@ -71,3 +74,18 @@ def test_tables_that_were_never_stored_are_derived(shared_folder: Path, person: 
     put(data, data.connection(working.SOURCE, person.patient_id), steps[0])
     close(data.path())
     assert look(data.path(), steps[1])[0] == "2 rows"
+
+
+def test_images_are_listed_and_verified(shared_folder: Path, person: Person, steps: list[Step]) -> None:
+    data = open_dataset(shared_folder / "dataset")
+    working.run(data, person.patient_id, steps[:1])
+    keep_images(data.images, data.connections()[0], 0)
+    data.refresh_images()
+    close(data.path())
+    with working.child(working.look_at_images_without_rights, data.path()) as (_, pipe):
+        assert pipe.recv() == (2, [])
+
+
+def test_what_hinders_the_index_for_a_while_comes_with_advice() -> None:
+    for text, advice in (("database or disk is full", "Make room"), ("attempt to write a readonly database", "Copy")):
+        assert advice in unusable(sqlite3.OperationalError(text)).hint
