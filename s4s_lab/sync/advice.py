@@ -68,7 +68,9 @@ class Advice:
         return self.filter in MISLEADING
 
 
-def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str, now: datetime) -> Advice:
+def advice_from(
+    rows: Iterable[Mapping[str, Any]], resource_type: str, now: datetime, fingerprint: str | None = None
+) -> Advice:
     """Read the advice for one resource type out of a connection's ledger rows.
 
     Parameters
@@ -80,10 +82,14 @@ def advice_from(rows: Iterable[Mapping[str, Any]], resource_type: str, now: date
     now : datetime
         Our clock, aware. Rows of runs that began after it were written while that clock was wrong: they count for
         nothing, so that what they say of dates blinds no later run.
+    fingerprint : str, optional
+        Of the query: what was learnt by another scope does not count. A wait does, whoever was told of it.
     """
     mine = [row for row in rows if row["resource_type"] == resource_type and row["started_at"] <= now + MAX_LEAD]
     mine.sort(key=lambda row: row["started_at"])
     done = [row for row in mine if row["outcome"] == "done"]
+    if fingerprint is not None:
+        done = [row for row in done if row["query_fingerprint"] == fingerprint]
     waits = mine[-1]["not_before"] if mine and mine[-1]["outcome"] == "waiting" else None
     waits = waits if within_reach(waits, now) else None
     if not done:

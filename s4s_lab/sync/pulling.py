@@ -31,7 +31,7 @@ from s4s_lab.sync.advice import Advice, advice_from
 from s4s_lab.sync.asking import Run
 from s4s_lab.sync.ledger import ledger_row
 from s4s_lab.sync.listing import Source, Tally
-from s4s_lab.sync.onetype import pull_type
+from s4s_lab.sync.onetype import fingerprint, pull_type
 from s4s_lab.sync.plan import PlanItem, planned
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import PullReport, TypePull
@@ -223,7 +223,7 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
 
 def _advised(run: Run, item: PlanItem, waits: Waits, started: datetime) -> Advice:
     """Return what earlier runs know of a type, the wait included in which one of them was stopped."""
-    advice = advice_from(run.ledger, item.resource_type, started)
+    advice = advice_from(run.ledger, item.resource_type, started, fingerprint(run.link, item))
     moments = [moment for moment in (advice.not_before, waits.not_before(item.resource_type)) if moment is not None]
     return replace(advice, not_before=max(moments, default=None))
 

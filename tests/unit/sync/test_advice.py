@@ -119,3 +119,12 @@ def test_rows_of_other_types_do_not_count() -> None:
 def test_a_wait_that_no_server_can_have_asked_for_counts_for_nothing() -> None:
     waiting = row(outcome="waiting", started_at=NOON, not_before=datetime(2058, 1, 1, tzinfo=UTC))
     assert advice_from([waiting], "ImagingStudy", LATER).not_before is None
+
+
+def test_what_another_scope_learnt_does_not_count_and_a_wait_does() -> None:
+    differences = '[{"kind": "held", "resource_id": "a"}]'
+    other = row(query_fingerprint="other", filter="empty", differences=differences)
+    waiting = update(query_fingerprint="", outcome="waiting", not_before=NOON + 2 * DAY)
+    assert advice_from([other, waiting], "ImagingStudy", LATER, "mine") == Advice(not_before=NOON + 2 * DAY)
+    mine = row(query_fingerprint="mine", filter="honoured")
+    assert advice_from([mine, other], "ImagingStudy", LATER, "mine") == advice_from([mine], "ImagingStudy", LATER)
