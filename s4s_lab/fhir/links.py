@@ -66,16 +66,35 @@ def below(base: str, link: str, number: int) -> str:
         If it does not stay there.
     """
     try:
-        parts = urlsplit(link)
-        same = origin_of(link) == origin_of(base) and "@" not in parts.netloc and link.isprintable()
+        stays = is_below(base, link)
     except (UsageError, ValueError):
         raise OriginRefused(f"The next link on page {number} is no address.", hint=ASK_OPERATOR) from None
-    if not same or not _is_below(unquote(parts.path).replace("\\", "/"), unquote(urlsplit(base).path)):
+    if not stays:
         raise OriginRefused(f"The next link on page {number} leads away, to {origin_of(link)}.", hint=ASK_OPERATOR)
     return link
 
 
-def _is_below(path: str, root: str) -> bool:
+def is_below(base: str, url: str) -> bool:
+    """Say whether an address is at the base's origin and below its path: another tenant of one host is not.
+
+    Parameters
+    ----------
+    base : str
+        The FHIR base URL, without a slash at its end.
+    url : str
+        An absolute URL.
+
+    Raises
+    ------
+    UsageError
+        If it is no http or https address.
+    """
+    parts = urlsplit(url)
+    same = origin_of(url) == origin_of(base) and "@" not in parts.netloc and url.isprintable()
+    return same and _is_under(unquote(parts.path).replace("\\", "/"), unquote(urlsplit(base).path))
+
+
+def _is_under(path: str, root: str) -> bool:
     # Some servers cut a segment at its semicolon before they go up: "..;x" is ".." to them.
     steps = {segment.partition(";")[0] for segment in path.split("/")}
     # A server at the root of its host may leave the path out: https://host?_getpages=…

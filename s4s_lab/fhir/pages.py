@@ -81,6 +81,8 @@ class Page:
         `Bundle.meta.lastUpdated`: when the search was made.
     elapsed_s : float
         How long the last try took, in [s].
+    anew : bool
+        Whether the chain begins anew with this page, since its links had expired: what came before counts no longer.
     """
 
     number: int
@@ -92,6 +94,7 @@ class Page:
     server_time: datetime | None
     bundle_time: datetime | None
     elapsed_s: float
+    anew: bool = False
 
 
 def decode_page(answer: Answer, resource_type: str, number: int) -> Page:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from s4s_lab.errors import OriginRefused, PatientMismatch, UnexpectedAnswer, UsageError
 from s4s_lab.fhir.decoding import BOM
+from s4s_lab.fhir.links import is_below
 from s4s_lab.fhir.outcomes import quoted, refusal
 from s4s_lab.fhir.pages import Entry, entry_of
 from s4s_lab.fhir.searching import FHIR_JSON
@@ -66,10 +67,10 @@ def read(client: HttpClient, fhir_url: str, reference: str) -> Entry | Gone:
     ----------
     FHIR STU3, "References between resources", "RESTful API", read and vread.
     """
-    url, resource_type, resource_id = _address(client, base_url(fhir_url), reference.strip())
+    root, url, resource_type, resource_id = _address(client, base_url(fhir_url), reference.strip())
     answer = client.get(url, accept=FHIR_JSON)
-    if origin_of(answer.url) != origin_of(url):
-        raise OriginRefused(f"{shown(url)} was redirected to {shown(answer.url)}.")
+    if not is_below(root, answer.url):
+        raise OriginRefused(f"{shown(url)} was redirected to {origin_of(answer.url)}, away from its base URL.")
     if answer.status in _GONE:
         return Gone(cast(Literal[404, 410, 403], answer.status))
     if not 200 <= answer.status < 300:
@@ -83,8 +84,8 @@ def read(client: HttpClient, fhir_url: str, reference: str) -> Entry | Gone:
     return entry
 
 
-def _address(client: HttpClient, base: str, reference: str) -> tuple[str, str, str]:
-    """Return the URL to read a reference from, and the type and the id of the resource it names."""
+def _address(client: HttpClient, base: str, reference: str) -> tuple[str, str, str, str]:
+    """Return the base and the URL to read a reference from, and the type and the id of the resource it names."""
     root, relative = base, reference
     if reference.lower().startswith(("http://", "https://")):
         root, relative = _split(reference)
@@ -93,7 +94,7 @@ def _address(client: HttpClient, base: str, reference: str) -> tuple[str, str, s
     match = _RELATIVE.fullmatch(relative)
     if match is None or match["id"] in (".", ".."):
         raise _unreadable(reference)
-    return f"{root}/{quote(relative)}", match["type"], match["id"]
+    return root, f"{root}/{quote(relative)}", match["type"], match["id"]
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from s4s_lab.errors import IncompletePull, OriginRefused, UnexpectedAnswer
-from s4s_lab.fhir.links import ASK_OPERATOR, absolute, below, search_url
+from s4s_lab.fhir.links import ASK_OPERATOR, absolute, below, is_below, search_url
 from s4s_lab.fhir.outcomes import is_fatal, outcome_text, refusal
 from s4s_lab.fhir.pages import Page, decode_page
 from s4s_lab.net import Answer, HttpClient, shown
@@ -75,15 +75,16 @@ def search(client: HttpClient, fhir_url: str, resource_type: str, parameters: Ma
         if answer.status in (404, 410) and url != first and not restarted:
             restarted, url, seen = True, first, set()
             continue
-        page = _page(answer, base, resource_type, number)
+        page = replace(_page(answer, base, resource_type, number), anew=restarted and len(seen) == 1)
         yield page
         url = None if page.next_url is None else below(base, page.next_url, number)
         number += 1
 
 
 def _page(answer: Answer, base: str, resource_type: str, number: int) -> Page:
-    if origin_of(answer.url) != origin_of(base):
-        raise OriginRefused(f"The search was redirected to {origin_of(answer.url)}.", hint=ASK_OPERATOR)
+    if not is_below(base, answer.url):
+        text = f"The search was redirected to {origin_of(answer.url)}, away from the FHIR base URL."
+        raise OriginRefused(text, hint=ASK_OPERATOR)
     try:
         page = _whole_page(answer, resource_type, number)
     except UnexpectedAnswer as error:

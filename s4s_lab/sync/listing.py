@@ -13,6 +13,7 @@ from s4s_lab.lake import Stage
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import Received, received
 from s4s_lab.sync.plan import PlanItem
+from s4s_lab.sync.reports import Mode
 from s4s_lab.sync.watermark import Seen, seen_until
 from s4s_lab.values.instants import utc_now
 
@@ -25,6 +26,8 @@ class Tally:
     pages: int = 0
     waited_s: float = 0.0
     query: str = ""
+    mode: Mode | None = None
+    last_check: datetime | None = None
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -160,8 +163,10 @@ def _ask(source: Source, parameters: Mapping[str, str]) -> Listing:
     for page in search(source.client, source.fhir_url, source.item.resource_type, parameters):
         source.tally.requests += 1
         source.tally.pages += 1
-        if first is None:
-            first, seen = page, _seen(page.server_time, page.bundle_time, page.elapsed_s)
+        if first is None or page.anew:
+            # Of a chain that begins anew what came before may be gone by now; lastCheck keeps to the earlier start.
+            brought = brought if first is None else _Brought(source)
+            first, seen = page, seen or _seen(page.server_time, page.bundle_time, page.elapsed_s)
         for entry in page.entries:
             brought.add(entry)
     if first is None or seen is None:  # a search gives at least one page or raises

@@ -43,7 +43,9 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     asks = fingerprint(run.link, source.item)
     cursor = run.data.cursor(run.record, kind, asks)
     source.tally.query = query_text(source)
-    asked = ask(run, source, advice, run.data.log.last_check(cursor), current)
+    source.tally.last_check = run.data.log.last_check(cursor)
+    asked = ask(run, source, advice, source.tally.last_check, current)
+    source.tally.mode = asked.mode
     source.tally.query = source.tally.query if asked.update else query_text(source)
     listing, complete = (asked.update, False) if asked.update else everything(source)
     asked = believed(source, asked, listing, advice)

@@ -211,6 +211,8 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
         except (AccessRefused, ServerError, UsageError) as error:
             result = replace(blank, outcome="failed", warnings=(*tally.warnings, str(error)))
     waits.keep(item.resource_type, result.not_before)
+    if result.outcome in ("waiting", "failed"):
+        result = replace(result, mode=tally.mode or result.mode, last_check=tally.last_check)
     return replace(
         result,
         started_at=started,

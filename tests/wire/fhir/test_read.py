@@ -72,6 +72,12 @@ def test_a_read_that_is_redirected_away_is_refused() -> None:
     assert other.seen(TOKEN) == 0
 
 
+def test_a_read_that_is_redirected_to_another_tenant_of_the_host_is_refused() -> None:
+    moved = reply(302, "Location: /other-tenant/Endpoint/e1")
+    with talking(answers(moved, OK)) as (server, client), pytest.raises(OriginRefused, match="away from its base"):
+        read(client, f"{server.url}/fhir", "Endpoint/e1")
+
+
 @pytest.mark.parametrize(
     "reference",
     ["", "e1", "#e1", "urn:uuid:1", "Endpoint/", "Endpoint/..", "Endpoint/.", "Endpoint/a b", "../Endpoint/e1",

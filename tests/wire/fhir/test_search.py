@@ -166,6 +166,19 @@ def test_a_search_that_is_redirected_away_is_refused() -> None:
     assert other.seen(TOKEN) == 0
 
 
+def test_a_search_that_is_redirected_to_another_tenant_of_the_host_is_refused() -> None:
+    script = by_target({"/other-tenant/ImagingStudy": bundle(study(1))})
+
+    def elsewhere(request: Request, connection: socket.socket) -> None:
+        if request.target == FIRST:
+            connection.sendall(reply(302, "Location: /other-tenant/ImagingStudy"))
+        else:
+            script(request, connection)
+
+    with serving(elsewhere) as server, pytest.raises(OriginRefused, match="away from the FHIR base URL"):
+        searched(server)
+
+
 def test_an_empty_page_is_not_the_end() -> None:
     script = by_target({
         FIRST: bundle(next_url="/fhir?page=2"),
@@ -208,6 +221,7 @@ def test_an_expired_page_begins_the_search_anew_once(status: int) -> None:
         pages = searched(server)
     assert ids(pages) == ["1", "1", "2"]
     assert [page.number for page in pages] == [1, 2, 3]
+    assert [page.anew for page in pages] == [False, True, False]
     assert [target.split("?")[1] for target in targets(server)] == [
         f"patient={PATIENT}", "page=a", f"patient={PATIENT}", "page=b",
     ]  # fmt: skip

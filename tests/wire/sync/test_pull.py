@@ -381,3 +381,14 @@ def test_a_report_prints_small_and_the_same_every_time(server: FhirServer, link:
     assert "127.0.0.1" not in text
     told = pull(link, data, types=TYPES).to_json()
     assert json.loads(json.dumps(told))["types"]["ImagingStudy"]["mode"] == "update"
+
+
+def test_a_broad_pull_that_fails_is_told_as_one_with_the_last_check_that_stands(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    (first,) = pull(link, data, types=TYPES).types
+    server.failing["ImagingStudy"] = 403
+    with pytest.warns(NotEverything):
+        (failed,) = pull(link, data, mode="broad", types=TYPES).types
+    assert (failed.outcome, failed.mode, failed.last_check) == ("failed", "broad", first.last_check)
