@@ -40,13 +40,15 @@ PHASES = {
     "probe": Phase("broad", True, r"/ImagingStudy/s3$", 1),
 }
 ONLY_PAGES = ("first", "update", "broad")
-# What means something else there: a precision refused, a resource that is gone, a server that reads nothing by id.
+# What means something else there: a precision or the filter refused, a resource that is gone, nothing read by id.
 MEANINGFUL = {
     ("HTTP 400", "canary"),
     ("HTTP 400", "update"),
     ("HTTP 403", "probe"),
     ("HTTP 404", "probe"),
     ("HTTP 410", "probe"),
+    ("HTTP 501", "canary"),
+    ("HTTP 501", "update"),
     ("HTTP 501", "probe"),
 }
 
