@@ -169,11 +169,20 @@ def _committed(handle: DeltaTable, table: Path, files: list[FileAction], transac
     before = handle.version()
     properties = _properties(transactions, files=len(files))
     handle.create_write_transaction(files, "append", handle.schema(), commit_properties=properties)
-    version = before + 1
-    # Others may have written as well; to look is cheaper than to read the log again.
-    while entry_path(table, version + 1).is_file():
-        version += 1
+    version = _version_of(table, before + 1, {file.path for file in files})
     return Commit(table, before + 1, version)
+
+
+def _version_of(table: Path, version: int, paths: set[str]) -> int:
+    """Return the version that adds these files, among this one and later ones; without files the newest one.
+
+    Others may have written as well; to look at entries is cheaper than to read the log again.
+    """
+    while entry_path(table, version + 1).is_file():
+        if paths and paths & {file.path for file in read_entry(table, version).added}:
+            break
+        version += 1
+    return version
 
 
 def replace(
