@@ -103,7 +103,7 @@ def test_a_record_in_which_everything_fell_out_gives_the_filter_no_blame(
 ) -> None:
     server.put(study(1, LONG_AGO))
     pull(link, data, types=TYPES)
-    server.resources.clear()
+    server.gone.add(server.resources.popitem()[0])
     assert only(pull(link, data, mode="broad", types=TYPES)).fallen_out == 1
     server.requests.clear()
     result = only(pull(link, data, types=TYPES))
