@@ -16,24 +16,25 @@ from s4s_lab.fhir import Capability
 from s4s_lab.net import HttpClient, Patience, Trace
 from s4s_lab.smart import (
     LAUNCH_PATIENCE,
+    Capture,
     FileGrants,
     Grant,
     GrantOrigin,
     GrantStore,
     LaunchInProgress,
     MemoryGrants,
-    RedirectListener,
     SmartAuth,
     SmartConfiguration,
     begin_launch,
-    can_listen,
     discover,
     lacking,
+    listen_for,
+    redirect_uri_here,
     refresh_grant,
     register,
     shown_server,
 )
-from s4s_lab.values import DEMO_REDIRECT_URI, Registration
+from s4s_lab.values import Registration
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.origins import origin_of, without_query
 
@@ -185,7 +186,8 @@ def prepare_launch(
     registration: Registration | None = None,
     *,
     participant_id: str | None = None,
-    redirect_uri: str = DEMO_REDIRECT_URI,
+    redirect_uri: str | None = None,
+    capture: Capture | None = None,
     grants_file: Path | None = None,
     allowed_origins: frozenset[str] = frozenset(),
     patience: Patience = LAUNCH_PATIENCE,
@@ -200,8 +202,11 @@ def prepare_launch(
         The client; when it is left out, one is registered with servers that offer that.
     participant_id : str, optional
         The study's own pseudonym.
-    redirect_uri : str
-        Where the browser returns to, when a client is registered; a given registration has its own.
+    redirect_uri : str, optional
+        Where the browser returns to, when a client is registered; a given registration has its own. Left out, it is
+        `S4S_REDIRECT_URI`, an address of a JupyterHub's proxy, or `http://127.0.0.1:8723/callback`.
+    capture : {"loopback", "proxy", "paste"}, optional
+        How the redirect is caught; told by the redirect URI and by where this runs when it is left out.
     grants_file : Path, optional
         Where the grant is kept, in a folder of mode 0700; in memory when it is left out.
     allowed_origins : frozenset of str
@@ -228,8 +233,8 @@ def prepare_launch(
         FileGrants.prepare(grants_file)
     with HttpClient(patience=patience) as client:
         configuration = discover(client, fhir_url, allowed_origins=allowed)
-        returns_to = registration.redirect_uri if registration else redirect_uri
-        listener = RedirectListener(returns_to) if can_listen(returns_to) else None
+        returns_to = registration.redirect_uri if registration else (redirect_uri or redirect_uri_here(capture))
+        listener = listen_for(returns_to, capture)
         try:
             registered = registration or register(client, configuration, redirect_uri=returns_to)
         except S4SError:
@@ -253,7 +258,8 @@ def connect(
     show: Callable[[str], None],
     timeout_s: float = 300.0,
     participant_id: str | None = None,
-    redirect_uri: str = DEMO_REDIRECT_URI,
+    redirect_uri: str | None = None,
+    capture: Capture | None = None,
     grants_file: Path | None = None,
     allowed_origins: frozenset[str] = frozenset(),
 ) -> Connection:
@@ -261,7 +267,7 @@ def connect(
 
     Parameters
     ----------
-    fhir_url, registration, participant_id, redirect_uri, grants_file, allowed_origins
+    fhir_url, registration, participant_id, redirect_uri, capture, grants_file, allowed_origins
         As for `prepare_launch`.
     show : callable
         Receives the authorize URL, for the participant to open.
@@ -280,6 +286,7 @@ def connect(
         registration,
         participant_id=participant_id,
         redirect_uri=redirect_uri,
+        capture=capture,
         grants_file=grants_file,
         allowed_origins=allowed_origins,
     )

@@ -14,6 +14,9 @@ from tests.conformance.clauses import Proofs, conformance_page
 PROJECT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("S4S_TEST_DATA", PROJECT.parent / "shared" / "data")).resolve()
 os.environ["S4S_PROGRESS"] = "0"  # progress bars change from run to run; commands that tests start inherit this
+# Where the tests run, the browser is at hand, even when a person came there by ssh.
+for elsewhere in ("SSH_CONNECTION", "CODESPACES", "JUPYTERHUB_SERVICE_PREFIX", "S4S_REDIRECT_URI"):
+    os.environ.pop(elsewhere, None)
 # A run in the background begins with interrupts ignored, and every child process would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says something of the machine, nothing of the code.

@@ -7,12 +7,14 @@ from s4s_lab.smart.grant_files import FileGrants, GrantOrigin
 from s4s_lab.smart.grants import Grant, GrantStore, MemoryGrants
 from s4s_lab.smart.in_progress import LAUNCH_PATIENCE, LaunchInProgress, LaunchStatus
 from s4s_lab.smart.launch import Launch, begin_launch
-from s4s_lab.smart.listener import RedirectListener, can_listen
+from s4s_lab.smart.listener import RedirectListener
+from s4s_lab.smart.redirects import Capture, listen_for, redirect_uri_here
 from s4s_lab.smart.registering import register
 from s4s_lab.smart.tokens import lacking, refresh_grant
 
 __all__ = [
     "LAUNCH_PATIENCE",
+    "Capture",
     "FileGrants",
     "Grant",
     "GrantOrigin",
@@ -25,9 +27,10 @@ __all__ = [
     "SmartAuth",
     "SmartConfiguration",
     "begin_launch",
-    "can_listen",
     "discover",
     "lacking",
+    "listen_for",
+    "redirect_uri_here",
     "refresh_grant",
     "register",
     "shown_server",

@@ -46,7 +46,7 @@ class LaunchInProgress(Generic[Made]):
 
     def __init__(self, launch: Launch, connect: Callable[[Grant], Made], listener: RedirectListener | None) -> None:
         self.authorize_url = launch.authorize_url
-        self.start_url = listener.start_url if listener else None
+        self.start_url = listener.start_url if listener and listener.near else None
         self.fhir_url = launch.configuration.fhir_url
         self._launch = launch
         self._connect = connect

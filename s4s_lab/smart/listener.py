@@ -10,31 +10,14 @@ from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from s4s_lab.errors import LaunchNotTried, LaunchRefused, S4SError, UsageError
 from s4s_lab.smart.launch import Launch
 from s4s_lab.smart.loopback_server import LoopbackServer, Reply, Request
 from s4s_lab.smart.pages import connected_page, denied_page, refused_page, stray_page
+from s4s_lab.smart.return_address import return_address
 
-_ADDRESS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 _START_BYTES = 16
-
-
-def can_listen(redirect_uri: str) -> bool:
-    """Say whether a redirect URI leads to this very machine in a way that a `RedirectListener` can serve.
-
-    Parameters
-    ----------
-    redirect_uri : str
-        As registered.
-
-    References
-    ----------
-    RFC 8252, section 7.3: plain http on the loopback address.
-    """
-    parts = urlsplit(redirect_uri)
-    return parts.scheme == "http" and parts.hostname in _ADDRESS and not parts.query and not parts.fragment
 
 
 class RedirectListener:
@@ -46,7 +29,10 @@ class RedirectListener:
     Parameters
     ----------
     redirect_uri : str
-        `http://127.0.0.1:PORT/…`, `http://localhost:PORT/…` or `http://[::1]:PORT/…`.
+        `http://127.0.0.1:PORT/…`, `http://localhost:PORT/…` or `http://[::1]:PORT/…`; or jupyter-server-proxy's address
+        of a port of this machine, `https://HUB/…/proxy/PORT/…`.
+    near : bool, optional
+        Whether the browser can be expected to reach it; else `start_url` is none to show anybody.
 
     Raises
     ------
@@ -60,20 +46,21 @@ class RedirectListener:
     RFC 8252, sections 7.3 and 8.3.
     """
 
-    def __init__(self, redirect_uri: str) -> None:
-        if not can_listen(redirect_uri):
+    def __init__(self, redirect_uri: str, *, near: bool = True) -> None:
+        address = return_address(redirect_uri)
+        if address is None:
             raise UsageError(
-                f"The redirect URI {redirect_uri!r} does not lead to this machine by plain http.",
+                f"The redirect URI {redirect_uri!r} does not lead to this machine, by plain http or a Jupyter proxy.",
                 hint="Paste the address that the browser ends on.",
             )
-        parts = urlsplit(redirect_uri)
-        self._callback_path = parts.path or "/"
+        self.near = near
+        self._callback_path = address.path
         self._start_path = f"/start-{secrets.token_urlsafe(_START_BYTES)}"
-        self.start_url = f"http://{parts.netloc}{self._start_path}"
+        self.start_url = f"{address.public_base}{self._start_path}"
         self._launch: Launch | None = None
         self._take: Callable[[str], S4SError | None] | None = None
-        self._port = _Port.join(_ADDRESS[parts.hostname or ""], parts.port or 80, self)
-        self._host = parts.netloc.lower()
+        self._host = address.shown_host
+        self._port = _Port.join(address.host, address.port, self)
 
     def listen(self, launch: Launch, take: Callable[[str], S4SError | None]) -> None:
         """Begin to wait for the answer to a launch.

@@ -11,8 +11,8 @@ import ipywidgets
 
 from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
 from s4s_lab.errors import GrantExpired, S4SError
-from s4s_lab.smart import LaunchStatus, shown_server
-from s4s_lab.values import DEMO_REDIRECT_URI, Registration
+from s4s_lab.smart import Capture, LaunchStatus, shown_server
+from s4s_lab.values import Registration
 from s4s_lab.values.origins import without_query
 
 _REFRESH_S = 20.0
@@ -176,7 +176,8 @@ def launch(
     registration: Registration | None = None,
     *,
     participant_id: str | None = None,
-    redirect_uri: str = DEMO_REDIRECT_URI,
+    redirect_uri: str | None = None,
+    capture: Capture | None = None,
     grants_file: Path | None = None,
     allowed_origins: frozenset[str] = frozenset(),
 ) -> LaunchPanel:
@@ -190,8 +191,10 @@ def launch(
         The client; when it is left out, one is registered with servers that offer that.
     participant_id : str, optional
         The study's own pseudonym.
-    redirect_uri : str
+    redirect_uri : str, optional
         Where the browser returns to, when a client is registered; a given registration has its own.
+    capture : {"loopback", "proxy", "paste"}, optional
+        How the redirect is caught; told by the redirect URI and by where the kernel runs when it is left out.
     grants_file : Path, optional
         Where the grant is kept; in memory when it is left out.
     allowed_origins : frozenset of str
@@ -212,6 +215,7 @@ def launch(
         registration,
         participant_id=participant_id,
         redirect_uri=redirect_uri,
+        capture=capture,
         grants_file=grants_file,
         allowed_origins=allowed_origins,
     )

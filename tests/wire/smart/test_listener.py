@@ -108,6 +108,22 @@ def test_another_host_name_is_refused(caught: Caught, host: str) -> None:
     assert caught.answers == []
 
 
+def test_behind_a_jupyter_proxy_only_the_public_name_is_served(free_redirect_uri: str) -> None:
+    port = urlsplit(free_redirect_uri).port
+    public = f"https://hub.example/user/ann/proxy/{port}"
+    caught = Caught(f"{public}/callback")
+    here = caught.good.replace(public, f"http://127.0.0.1:{port}")
+    with caught.listener:
+        assert caught.listener.start_url.startswith(f"{public}/start-")
+        start = caught.listener.start_url.replace(public, f"http://127.0.0.1:{port}")
+        assert visit(start, host="hub.example").headers["location"] == caught.launch.authorize_url
+        assert visit(here).status == 421  # a page that names this machine itself is not the proxy
+        assert visit(here, host="evil.example").status == 421
+        assert caught.answers == []
+        assert visit(here, host="hub.example").status == 200
+    assert len(caught.answers) == 1
+
+
 def _raw(caught: Caught, request: bytes) -> bytes:
     port = urlsplit(caught.good).port
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
