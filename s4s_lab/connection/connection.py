@@ -1,0 +1,188 @@
+"""One participant at one server, and a client that may read there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from s4s_lab.errors import GrantExpired
+from s4s_lab.fhir import Capability
+from s4s_lab.net import HttpClient, Patience, Trace
+from s4s_lab.smart import (
+    FileGrants,
+    Grant,
+    GrantOrigin,
+    GrantStore,
+    MemoryGrants,
+    SmartAuth,
+    SmartConfiguration,
+    lacking,
+    refresh_grant,
+    shown_server,
+)
+from s4s_lab.values import Registration
+from s4s_lab.values.instants import utc_now
+from s4s_lab.values.origins import origin_of
+
+_PATIENCE = Patience()
+
+
+@dataclass(frozen=True, repr=False)
+class Connection:
+    """One participant's record at one server, for as long as the grant lasts.
+
+    Parameters
+    ----------
+    fhir_url : str
+        FHIR base URL without trailing slash.
+    patient_id : str
+        FHIR id of the patient whose record was shared.
+    scope : str
+        What was granted.
+    capability : Capability
+        What the server declares.
+    configuration : SmartConfiguration
+        Its authorization endpoints.
+    registration : Registration
+        The client that the grant is bound to.
+    grants : GrantStore
+        Where the grant is kept and renewed.
+    participant_id : str or None
+        The study's own pseudonym.
+    allowed_origins : frozenset of str
+        Origins that may receive the access token besides the server's own and its associated ones.
+    granted_at : datetime or None
+        When the participant consented, by our clock; None: before it was opened again, nobody knows how long.
+    """
+
+    fhir_url: str
+    patient_id: str
+    scope: str
+    capability: Capability
+    configuration: SmartConfiguration
+    registration: Registration
+    grants: GrantStore
+    participant_id: str | None = None
+    allowed_origins: frozenset[str] = frozenset()
+    granted_at: datetime | None = None
+
+    @property
+    def fhir_version(self) -> Literal["stu3", "r4"]:
+        """The server's FHIR version; STU3, that of the S4S use case, when it does not say."""
+        return self.capability.fhir_version or "stu3"
+
+    @property
+    def not_granted(self) -> list[str]:
+        """The scopes that were asked for and not granted.
+
+        Raises
+        ------
+        GrantExpired
+            If the grant was dropped.
+        """
+        return lacking(self.grants.read(), self.registration.scope)
+
+    @property
+    def minutes_left(self) -> int:
+        """How long the access token is still good [min], rounded up; 0 when there is none any more."""
+        try:
+            return math.ceil(self.grants.read().seconds_left(utc_now()) / 60)
+        except GrantExpired:
+            return 0
+
+    def client(self, patience: Patience = _PATIENCE, *, trace: Trace | None = None) -> HttpClient:
+        """Return a client that may read this participant's record.
+
+        Parameters
+        ----------
+        patience : Patience
+            How long it waits for a busy server, and whom it tells.
+        trace : Trace, optional
+            Records every exchange, renewals of the grant included; it never shows this patient's id.
+
+        Returns
+        -------
+        HttpClient
+            It signs requests to the FHIR server, its associated origins and the allowed ones, and to no others.
+        """
+        origins = {
+            origin_of(self.fhir_url),
+            *map(origin_of, self.allowed_origins),
+            *self.configuration.associated_origins,
+        }
+        if trace is not None:
+            trace.hide(self.patient_id)
+        auth = SmartAuth(self.grants, partial(self._renewed, trace=trace))
+        return HttpClient(auth=auth, auth_origins=frozenset(origins), patience=patience, trace=trace)
+
+    def kept_at(self, grants_file: Path) -> Connection:
+        """Keep the grant in a file from now on, so that `reopen` finds it, and return the connection that uses it.
+
+        A grant that was kept in memory ends there: two places would renew it against each other.
+
+        Parameters
+        ----------
+        grants_file : Path
+            In a folder of mode 0700, made when it is missing; an older grant there is replaced.
+
+        Raises
+        ------
+        GrantExpired
+            If the grant was dropped.
+        UsageError
+            If the folder is open to others.
+        """
+        origin = GrantOrigin(
+            self.fhir_url,
+            self.configuration.token_endpoint,
+            self.registration,
+            self.participant_id,
+            allowed_origins=self.allowed_origins,
+        )
+        kept = FileGrants.keep(grants_file, origin, self.grants.read())
+        if isinstance(self.grants, MemoryGrants):
+            self.grants.forget()
+        return replace(self, grants=kept)
+
+    def _renewed(self, grant: Grant, trace: Trace | None = None) -> Grant:
+        with HttpClient(trace=trace) as client:
+            return refresh_grant(client, self.configuration.token_endpoint, self.registration, grant)
+
+    def __repr__(self) -> str:
+        return (
+            f"Connection(server={shown_server(self.fhir_url)}, patient={self.patient_id}, scopes={self.scope!r}, "
+            f"{self.minutes_left} min left)"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A connection cannot be pickled or copied: pass its grants file and reopen it there.")
+
+
+def connection_of(configuration: SmartConfiguration, origin: GrantOrigin, grants: GrantStore) -> Connection:
+    """Return the connection that a kept grant is for.
+
+    Parameters
+    ----------
+    configuration : SmartConfiguration
+        Of the server.
+    origin : GrantOrigin
+        Where the grant comes from.
+    grants : GrantStore
+        Where it is kept.
+    """
+    grant = grants.read()
+    return Connection(
+        fhir_url=configuration.fhir_url,
+        patient_id=grant.patient_id,
+        scope=grant.scope,
+        capability=Capability.from_json(dict(configuration.capability_statement)),
+        configuration=configuration,
+        registration=origin.registration,
+        grants=grants,
+        participant_id=origin.participant_id,
+        allowed_origins=origin.allowed_origins,
+    )
