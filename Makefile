@@ -39,8 +39,8 @@ notebooks: $(VENV)/.test
 dictionary: $(VENV)/.test
 	$(BIN)/python -m tests.conformance.dictionary
 
-# Programs of other makers that the tests talk to; installed when this is root on Debian, else the tests that need them
-# say what is missing.
+# Programs of other makers that the tests talk to: Debian's when this is root on Debian, npm's where there is npm; else
+# the tests that need them say what is missing.
 peers:
 	@sh tests/peers/install.sh
 
@@ -57,4 +57,4 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) build dist test-artefacts .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) tests/peers/node_modules build dist test-artefacts .mypy_cache .ruff_cache .pytest_cache
