@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
-from s4s_lab.dicom.deposit import QUARANTINE
 from s4s_lab.dicom.files import FILE_MODE, PART_SUFFIX, private_folder, sync_to_disk
+from s4s_lab.dicom.filing import QUARANTINE
 from s4s_lab.dicom.index import KnownFile, SetAside, StudyKey
 from s4s_lab.dicom.upkeep import KeptIndex
 

@@ -1,230 +1,124 @@
-"""One retrieval's way into the cache: each part checked, filed under its UIDs or set aside, synced, then indexed."""
+"""One retrieval's way into the cache: parts are hashed as they come, and filed on a thread of their own."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from s4s_lab.dicom.files import PART_SUFFIX, IncomingFile, private_folder, sync_to_disk
-from s4s_lab.dicom.headers import Header
-from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
+from s4s_lab.dicom.filing import Filing
+from s4s_lab.dicom.index import Index, StudyKey
 
-QUARANTINE: Final = "quarantine"
-_BATCH: Final = 64
-# What a kill may cost on a slow line: files that came within this time [s] come once more.
-_AT_RISK_S: Final = 0.1
 # Waiting for the disk in parallel is two to three times as fast: one flush of the disk serves several files.
 _SYNC_THREADS: Final = 4
-_MAX_ISSUES: Final = 50
+# Pieces that may wait to be written, 1 MiB each at most: a slow disk then slows the archive, and fills no memory.
+_AHEAD: Final = 4
 
 
 class Deposit:
-    """Takes the parts of one study (a `PartSink`) and files each as soon as it is whole.
+    """Takes the parts of one study (a `PartSink`): hashes them, and hands them on to be filed meanwhile.
 
-    A file stays where it is when its instance is there already with the same bytes; with other bytes the newcomer goes
-    to quarantine. Rows enter the index only after their files are on disk for good; that is waited for on other
-    threads while the next parts come.
+    Hashing and writing release the interpreter's lock, so that the next bytes are received while the last ones are
+    written.
 
     Parameters
     ----------
-    root : Path
-        The cache's folder.
-    index : Index
-        Its index.
-    study : StudyKey
-        The study that was asked for; a part of another study goes to quarantine.
+    filing : Filing
+        What becomes of the parts.
     executor : ThreadPoolExecutor
-        Where waiting for the disk happens.
+        One thread, on which that happens.
     """
 
-    def __init__(self, root: Path, index: Index, study: StudyKey, executor: ThreadPoolExecutor) -> None:
-        self._root = root
-        self._index = index
-        self._study = study
+    def __init__(self, filing: Filing, executor: ThreadPoolExecutor) -> None:
+        self._filing = filing
         self._executor = executor
-        self._folder = root / study.archive / study.study_uid
-        self._known = index.files(study.archive, study.study_uid)
-        self._open: IncomingFile | None = None
-        self._declared: str | None = None
-        self._rows: list[dict[str, Any]] = []
-        self._set_aside: list[SetAside] = []
-        self._syncs: list[Future[None]] = []
-        self._committing: Future[None] | None = None
-        self._flush_at = time.monotonic() + _AT_RISK_S
-        self._issues: list[str] = []
-        self._more_issues = 0
-        self.seen: set[str] = set()
+        self._sha256 = hashlib.sha256()
+        self._tasks: list[Callable[[], None]] = []
+        self._passed: deque[Future[None]] = deque()
         self.parts = 0
-        self.new = 0
-        private_folder(self._folder)
-        # The study's lock is held: a part that lies here was left by a process that was killed.
-        for left in self._folder.glob(f"*{PART_SUFFIX}"):
-            left.unlink()
 
     @property
     def issues(self) -> tuple[str, ...]:
-        """What was odd, one sentence each; beyond 50 only their number."""
-        more = (f"and {self._more_issues} more like these",) if self._more_issues else ()
-        return (*self._issues, *more)
+        """What was odd, one sentence each; known when the deposit has ended."""
+        return self._filing.issues
 
-    def _report(self, issue: str) -> None:
-        """Keep one more oddity for the report."""
-        if len(self._issues) < _MAX_ISSUES:
-            self._issues.append(issue)
-        else:
-            self._more_issues += 1
+    @property
+    def seen(self) -> set[str]:
+        """SOP Instance UIDs of the parts, those that were here before included; known when the deposit has ended."""
+        return self._filing.seen
+
+    @property
+    def new(self) -> int:
+        """How many files were added; known when the deposit has ended."""
+        return self._filing.new
 
     def begin_part(self, headers: Mapping[str, str]) -> None:
-        """Open a file for a part that begins.
+        """Take the headers of a part that begins.
 
         Parameters
         ----------
         headers : mapping of str to str
             The part's; its Content-Length is compared with what comes.
-
-        Raises
-        ------
-        OSError
-            If the disk does not take it.
         """
         self.parts += 1
-        self._declared = headers.get("content-length")
-        self._open = IncomingFile(self._folder / f"{self.parts}{PART_SUFFIX}")
+        self._sha256 = hashlib.sha256()
+        self._tasks.append(partial(self._filing.begin_part, headers))
 
     def part_data(self, data: memoryview) -> None:
-        """Write the next bytes of the open part.
+        """Take the next bytes of the open part.
 
         Parameters
         ----------
         data : memoryview
-            Any number of bytes.
-
-        Raises
-        ------
-        OSError
-            If the disk does not take it.
+            Any number of bytes, which nobody changes afterwards.
         """
-        if self._open is not None:
-            self._open.write(data)
+        self._sha256.update(data)
+        self._tasks.append(partial(self._filing.part_data, data))
 
     def end_part(self) -> None:
-        """File the open part under its UIDs, or set it aside.
+        """Learn that the open part is whole."""
+        self._tasks.append(partial(self._filing.end_part, self._sha256.hexdigest()))
+
+    def pass_on(self) -> None:
+        """Hand on what came since the last time; waits while too much is still to be written.
 
         Raises
         ------
         OSError
-            If the disk does not take it.
+            If the disk did not take what came before.
         """
-        if self._open is None:
+        if not self._tasks:
             return
-        file = self._open
-        file.finish()
-        header = file.header()
-        reason = self._objection(file, header)
-        if reason is not None:
-            self._quarantine(file, reason)
-        elif self._is_known(file, header):
-            file.discard()
-        else:
-            self._keep(file, header)
-        self._open = None
-        if len(self._syncs) >= _BATCH or time.monotonic() >= self._flush_at:
-            self._flush()
+        if len(self._passed) == _AHEAD:
+            self._passed.popleft().result()
+        before = self._passed[-1] if self._passed else None
+        self._passed.append(self._executor.submit(_done_after, before, self._tasks))
+        self._tasks = []
 
-    def _abandon_part(self) -> None:
-        """Remove the open part, which will never be whole."""
-        if self._open is not None:
-            self._open.discard()
-            self._open = None
-
-    def _flush(self) -> None:
-        """Begin to index the newest files, once they are on disk; waits for the batch before."""
-        self._wait()
-        if self._syncs:
-            # The files' own tasks are in the queue already, so this one cannot keep them from running.
-            self._committing = self._executor.submit(self._commit, self._syncs, self._rows, self._set_aside)
-            self._syncs, self._rows, self._set_aside = [], [], []
-        self._flush_at = time.monotonic() + _AT_RISK_S
-
-    def finish(self) -> None:
-        """Wait until every whole part is on disk and indexed; the open one is removed.
+    def settle(self) -> None:
+        """Wait until everything that came is filed.
 
         Raises
         ------
         OSError
-            If the disk failed: files that may not be whole on it are not in the index.
-        DatasetError
-            If the index cannot be used.
+            If the disk did not take it.
         """
-        self._abandon_part()
-        self._flush()
-        self._wait()
-        # A study that brought no file leaves no folder.
-        with suppress(OSError):
-            self._folder.rmdir()
+        self.pass_on()
+        if self._passed:
+            self._passed[-1].result()
 
-    def _wait(self) -> None:
-        if self._committing is not None:
-            committing, self._committing = self._committing, None
-            committing.result()
 
-    def _objection(self, file: IncomingFile, header: Header) -> str | None:
-        if header.refusal is not None:
-            return header.refusal
-        if header.study_uid != self._study.study_uid:
-            return "it belongs to another study"
-        known = self._known.get(header.instance_uid)
-        if known is not None and known.sha256 != file.sha256 and self._is_intact(known):
-            return f"instance {header.instance_uid} is there already with other bytes"
-        if header.instance_uid in self.seen:
-            self._report(f"part {self.parts} repeats instance {header.instance_uid}")
-        return None
-
-    def _is_intact(self, known: KnownFile) -> bool:
-        path = self._root / known.path
-        return path.is_file() and path.stat().st_size == known.bytes
-
-    def _is_known(self, file: IncomingFile, header: Header) -> bool:
-        self.seen.add(header.instance_uid)
-        known = self._known.get(header.instance_uid)
-        return known is not None and known.sha256 == file.sha256 and self._is_intact(known)
-
-    def _keep(self, file: IncomingFile, header: Header) -> None:
-        # Every name in this path is a UID that was checked.
-        path = self._move(file, self._folder / header.series_uid / f"{header.instance_uid}.dcm")
-        issues = list(header.issues)
-        if self._declared is not None and self._declared != str(file.bytes):
-            issues.append(f"the part's Content-Length is {self._declared[:20]!r}, {file.bytes} bytes came")
-        self._known[header.instance_uid] = KnownFile(path, file.bytes, file.sha256)
-        stored = {"bytes": file.bytes, "sha256": file.sha256, "path": path, "parse_issues": issues}
-        self._rows.append(header.values | stored)
-        self.new += 1
-
-    def _quarantine(self, file: IncomingFile, reason: str) -> None:
-        self._report(f"part {self.parts} is in quarantine: {reason}")
-        path = self._move(file, self._root / self._study.archive / QUARANTINE / f"{file.sha256}.dcm")
-        self._set_aside.append(SetAside(path, file.bytes, file.sha256, reason))
-
-    def _move(self, file: IncomingFile, place: Path) -> str:
-        """Move a whole file to its place, begin to sync it, and return its path relative to the cache."""
-        private_folder(place.parent)
-        file.path.replace(place)
-        self._syncs.append(self._executor.submit(sync_to_disk, place))
-        return place.relative_to(self._root).as_posix()
-
-    def _commit(self, syncs: list[Future[None]], rows: list[dict[str, Any]], set_aside: list[SetAside]) -> None:
-        for sync in syncs:
-            sync.result()
-        folders = {(self._root / row["path"]).parent for row in rows} | {
-            (self._root / f.path).parent for f in set_aside
-        }
-        for folder in folders | {self._folder, self._folder.parent, self._root}:
-            sync_to_disk(folder)
-        self._index.add(self._study, rows, set_aside)
+def _done_after(before: Future[None] | None, tasks: Sequence[Callable[[], None]]) -> None:
+    """Do tasks in order; none after a failure, since a file would lack what failed."""
+    if before is not None:
+        before.result()
+    for task in tasks:
+        task()
 
 
 @contextmanager
@@ -234,7 +128,7 @@ def deposit(root: Path, index: Index, study: StudyKey) -> Iterator[Deposit]:
     Parameters
     ----------
     root, index, study
-        As for `Deposit`.
+        As for `Filing`.
 
     Yields
     ------
@@ -248,9 +142,14 @@ def deposit(root: Path, index: Index, study: StudyKey) -> Iterator[Deposit]:
     DatasetError
         If the index cannot be used.
     """
-    with ThreadPoolExecutor(max_workers=_SYNC_THREADS, thread_name_prefix="s4s-sync") as executor:
-        incoming = Deposit(root, index, study, executor)
+    with ThreadPoolExecutor(max_workers=_SYNC_THREADS, thread_name_prefix="s4s-sync") as syncing:
+        filing = Filing(root, index, study, syncing)
         try:
-            yield incoming
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="s4s-file") as executor:
+                incoming = Deposit(filing, executor)
+                try:
+                    yield incoming
+                finally:
+                    incoming.settle()
         finally:
-            incoming.finish()
+            filing.finish()

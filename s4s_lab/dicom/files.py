@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from contextlib import suppress
@@ -15,8 +14,7 @@ FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 PART_SUFFIX: Final = ".part"
 # Enough for the header of nearly every image; the rest is read from the file.
-_HEAD_BYTES: Final = 64 << 10
-_BUFFER_BYTES: Final = 256 << 10
+_HEAD_BYTES: Final = 16 << 10
 
 
 def private_folder(path: Path) -> None:
@@ -58,7 +56,7 @@ def sync_to_disk(path: Path) -> None:
 
 
 class IncomingFile:
-    """A file while it arrives: written beside its place, hashed and its head kept in the same pass.
+    """A file while it arrives: written beside its place, its head kept in the same pass.
 
     Parameters
     ----------
@@ -75,8 +73,7 @@ class IncomingFile:
         self.path = path
         self.bytes = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(path, flags, FILE_MODE), "wb", buffering=_BUFFER_BYTES)
-        self._sha256 = hashlib.sha256()
+        self._descriptor = os.open(path, flags, FILE_MODE)
         self._head = bytearray()
 
     def write(self, data: memoryview) -> None:
@@ -92,34 +89,32 @@ class IncomingFile:
         OSError
             If the disk does not take it.
         """
-        self._file.write(data)
-        self._sha256.update(data)
         self.bytes += len(data)
         missing = _HEAD_BYTES - len(self._head)
         if missing > 0:
             self._head += data[:missing]
+        while data:
+            data = data[os.write(self._descriptor, data) :]
 
-    def finish(self) -> None:
-        """Learn that all bytes are there.
+    def sync(self) -> None:
+        """Wait until the file would survive a power cut, and close it; its name is the folder's to keep.
 
         Raises
         ------
         OSError
-            If the disk does not take it.
+            If the disk failed.
         """
-        self._file.close()
+        try:
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
 
     def discard(self) -> None:
-        """Remove the file."""
-        # On a full disk closing fails once more, over bytes that are not wanted any longer.
+        """Close the file and remove it."""
+        # Some disks tell only now that they are full, of bytes that are not wanted any longer.
         with suppress(OSError):
-            self._file.close()
+            os.close(self._descriptor)
         self.path.unlink(missing_ok=True)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the bytes so far, in hexadecimal digits."""
-        return self._sha256.hexdigest()
 
     def header(self) -> Header:
         """Read the finished file's header: from its head, or from the whole file when that is too little.

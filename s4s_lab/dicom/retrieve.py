@@ -293,6 +293,7 @@ def _receive_parts(
             came += len(chunk)
             on_bytes(len(chunk))
             parser.feed(chunk)
+            incoming.pass_on()
             if parser.closed:
                 return
     except NotReachable:
@@ -312,6 +313,7 @@ def _receive_single(stream: Stream, incoming: Deposit, on_bytes: Callable[[int],
         for chunk in stream.chunks():
             on_bytes(len(chunk))
             incoming.part_data(memoryview(chunk))
+            incoming.pass_on()
     except NotReachable:
         raise TruncatedAnswer("The answer broke off within its single file.") from None
     incoming.end_part()
