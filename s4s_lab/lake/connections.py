@@ -140,8 +140,8 @@ class Connections:
                 self._write(record.connection_id, content)
             return str(cursors[fingerprint])
 
-    def cursors(self, record: ConnectionRecord) -> Iterator[tuple[str, str]]:
-        """Yield resource type and cursor id of every watermark of a connection.
+    def cursors(self, record: ConnectionRecord) -> Iterator[tuple[str, str, str]]:
+        """Yield resource type, query fingerprint and cursor id of every watermark of a connection.
 
         Parameters
         ----------
@@ -150,8 +150,8 @@ class Connections:
         """
         content = self._read(record.connection_id) or {"cursors": {}}
         for resource_type, by_query in sorted(content["cursors"].items()):
-            for cursor_id in by_query.values():
-                yield resource_type, cursor_id
+            for fingerprint, cursor_id in by_query.items():
+                yield resource_type, fingerprint, cursor_id
 
     def read(self, connection_id: str) -> ConnectionRecord:
         """Return one connection.

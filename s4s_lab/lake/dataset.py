@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -26,9 +25,6 @@ from s4s_lab.lake.log import ResourceLog
 from s4s_lab.lake.overview import status_of
 from s4s_lab.lake.tables import ViewTables
 from s4s_lab.lake.verifying import Verifying, verified
-
-if TYPE_CHECKING:
-    pass
 
 
 def open_dataset(path: str | Path, *, create: bool = True, migrate: bool = False) -> Dataset:

@@ -188,7 +188,7 @@ class Forgetting:
 
     def _begun(self, source: str, patient_id: str, key: str) -> _Journal:
         cursors = [cursor for record in self.connections.all() if record.connection_id == key
-                   for _, cursor in self.connections.cursors(record)]  # fmt: skip
+                   for *_, cursor in self.connections.cursors(record)]  # fmt: skip
         journal = _Journal(
             token=secrets.token_hex(8),
             source=source,

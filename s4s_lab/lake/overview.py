@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -63,7 +64,7 @@ def status_of(connections: Connections, log: ResourceLog, ledger: Ledger) -> pa.
     records = {record.connection_id: record for record in connections.all()}
     there, gone = _counted(log)
     runs = {(row["connection_id"], row["resource_type"]): row for row in ledger.rows().to_pylist()}
-    checks = _checks(connections, log, list(records.values()))
+    checks = _checks(connections, log, list(records.values()), runs)
     places = {place for place in {*there, *gone, *runs, *checks} if place[0] in records}
     rows = [
         _row(records[place[0]], place[1], runs.get(place, {}))
@@ -83,15 +84,25 @@ def _counted(log: ResourceLog) -> tuple[Counter[Place], Counter[Place]]:
     return there, gone
 
 
-def _checks(connections: Connections, log: ResourceLog, records: list[ConnectionRecord]) -> dict[Place, datetime]:
-    found: dict[Place, datetime] = {}
+def _checks(
+    connections: Connections, log: ResourceLog, records: list[ConnectionRecord], runs: Mapping[Place, Mapping[str, Any]]
+) -> dict[Place, datetime | None]:
+    """Return each type's lastCheck under the scopes by which it was asked for last.
+
+    Each set of scopes has a watermark of its own. Where no run tells which one is in use, the earliest promises nothing
+    that is not there.
+    """
+    found: dict[Place, datetime | None] = {}
     last_check = log.last_checks()
     for record in records:
-        for resource_type, cursor_id in connections.cursors(record):
-            moment = last_check(cursor_id)
+        by_type: dict[str, dict[str, datetime]] = {}
+        for resource_type, asks, cursor_id in connections.cursors(record):
+            if (moment := last_check(cursor_id)) is not None:
+                by_type.setdefault(resource_type, {})[asks] = moment
+        for resource_type, by_query in by_type.items():
             place = (record.connection_id, resource_type)
-            if moment is not None:
-                found[place] = max(moment, found.get(place, moment))
+            asked = runs.get(place, {}).get("query_fingerprint")
+            found[place] = by_query.get(asked) if asked else min(by_query.values())
     return found
 
 

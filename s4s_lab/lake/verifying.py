@@ -201,7 +201,7 @@ class Verifying:
         if record.connection_id != self.connections.id_of(record.fhir_url, record.patient_id):
             self._found("connections", path, "It is not the file of the connection in it.", _BACKUP)
         last_check = self.log.last_checks()
-        for kind, cursor in self.connections.cursors(record):
+        for kind, _, cursor in self.connections.cursors(record):
             yield cursor
             moment = last_check(cursor)
             if moment is not None and moment > utc_now() + _AHEAD:

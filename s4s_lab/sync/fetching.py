@@ -36,7 +36,7 @@ from s4s_lab.sync.declared import declared_instances, declared_series
 from s4s_lab.sync.endpoints import EndpointLookup
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import FetchReport, SeriesFetch, StudyFetch
-from s4s_lab.sync.waits import Waits
+from s4s_lab.sync.waits import KeptWaits
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.uids import bare_uid
 
@@ -61,7 +61,7 @@ class _Fetch:
     data: Dataset
     client: HttpClient
     lookup: EndpointLookup
-    waits: Waits
+    waits: KeptWaits
     bar: Progress
     deadline: float
 
@@ -119,7 +119,7 @@ def fetch(
         link.client(Patience(max_wait_s, bar.waiting, bar.sleep)) as client,
     ):
         lookup = EndpointLookup(data, record, client, link.fhir_url)
-        waits = Waits(data.path(), record.connection_id)
+        waits = KeptWaits(data.path(), record.connection_id)
         job = _Fetch(link, data, client, lookup, waits, bar, time.monotonic() + max_wait_s)
         try:
             results = _work_off(job, chosen)

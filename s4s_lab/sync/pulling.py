@@ -35,7 +35,7 @@ from s4s_lab.sync.onetype import fingerprint, pull_type
 from s4s_lab.sync.plan import PlanItem, planned
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import PullReport, TypePull
-from s4s_lab.sync.waits import Waits
+from s4s_lab.sync.waits import KeptWaits
 from s4s_lab.values.instants import from_millis, to_millis, utc_now
 
 PullMode = Literal["auto", "first", "update", "broad"]
@@ -185,9 +185,9 @@ def _what_is_missing(report: PullReport) -> str:
 def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | None) -> TypePull:
     """Pull one type; what the server does to this type alone becomes its outcome and stops no other."""
     started = utc_now()
-    waits = Waits(run.data.path(), run.record.connection_id)
+    waits = KeptWaits(run.data.path(), run.record.connection_id)
     advice = _advised(run, item, waits, started)
-    blank = _blank(item, advice, started)
+    blank = _blank(run, item, advice, started)
     if not run.link.capability.offers(item.resource_type):
         return replace(blank, outcome="skipped", warnings=("the server does not offer this type",))
     if put_off is not None:
@@ -223,7 +223,7 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
     )
 
 
-def _advised(run: Run, item: PlanItem, waits: Waits, started: datetime) -> Advice:
+def _advised(run: Run, item: PlanItem, waits: KeptWaits, started: datetime) -> Advice:
     """Return what earlier runs know of a type, the wait included in which one of them was stopped."""
     advice = advice_from(run.ledger, item.resource_type, started, fingerprint(run.link, item))
     moments = [moment for moment in (advice.not_before, waits.not_before(item.resource_type)) if moment is not None]
@@ -234,7 +234,7 @@ def _stage_in(folder: Path, stages: ExitStack) -> Stage:
     return stages.enter_context(Stage(folder))
 
 
-def _blank(item: PlanItem, advice: Advice, started: datetime) -> TypePull:
+def _blank(run: Run, item: PlanItem, advice: Advice, started: datetime) -> TypePull:
     """Return the result of a type before anything was asked: what is known of it from earlier runs."""
     return TypePull(
         item.resource_type,
@@ -243,4 +243,5 @@ def _blank(item: PlanItem, advice: Advice, started: datetime) -> TypePull:
         filter=advice.filter,
         next_broad=advice.next_broad,
         overlap_s=int(advice.overlap.total_seconds()),
+        fingerprint=fingerprint(run.link, item),
     )

@@ -8,9 +8,13 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock
+
 from s4s_lab.errors import FURTHEST
 from s4s_lab.sync.watermark import MAX_LEAD
 from s4s_lab.values.instants import format_instant, parse_date_time, utc_now
+
+_PATIENCE_S = 5.0
 
 
 def within_reach(moment: datetime | None, now: datetime) -> bool:
@@ -26,7 +30,7 @@ def within_reach(moment: datetime | None, now: datetime) -> bool:
     return moment is not None and moment <= now + FURTHEST + MAX_LEAD
 
 
-class Waits:
+class KeptWaits:
     """The moments before which studies and resource types are not to be asked for, in one small file of mode 0600.
 
     It is advice: a file that is missing or damaged costs one early request.
@@ -68,19 +72,22 @@ class Waits:
         not_before : datetime or None
             Aware.
         """
-        waits = self._load()
         key = self._key(what)
-        if not_before is not None:
-            waits[key] = format_instant(not_before)
-        elif waits.pop(key, None) is None:
+        if not_before is None and key not in self._load():
             return
-        part = self._path.with_name(f".part-{os.getpid()}-{self._path.name}")
         # On a full disk it is not kept: that costs one early request.
         with suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-                json.dump(waits, handle)
-            part.replace(self._path)
+            # A pull and a fetch keep their waits at the same time.
+            with FileLock(self._path.with_suffix(".lock"), timeout=_PATIENCE_S, mode=0o600):
+                waits = self._load()
+                waits.pop(key, None)
+                if not_before is not None:
+                    waits[key] = format_instant(not_before)
+                part = self._path.with_name(f".part-{os.getpid()}-{self._path.name}")
+                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+                    json.dump(waits, handle)
+                part.replace(self._path)
 
     def _key(self, what: str) -> str:
         return f"{self._connection_id}/{what}"

@@ -342,6 +342,25 @@ def test_another_scope_starts_with_a_first_pull(server: FhirServer, link: Connec
     assert only(pull(link, data, types=TYPES)).mode == "update"
 
 
+def test_the_status_shows_last_check_of_the_scopes_that_were_used_last(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    server.put(study(1, LONG_AGO))
+    early = only(pull(link, data, types=TYPES)).last_check
+    server.clock = timedelta(minutes=5)
+    other = replace(link, scope=f"{link.scope} patient/Observation.read")
+    late = only(pull(other, data, types=TYPES)).last_check
+    assert early
+    assert late
+    assert early < late
+    assert data.status()["last_check"].tolist() == [late]
+    server.clock = timedelta()
+    server.waiting = {"ImagingStudy": "3600"}
+    with pytest.warns(NotEverything):
+        pull(link, data, types=TYPES, max_wait_s=1)
+    assert data.status()["last_check"].tolist() == [early]
+
+
 @pytest.mark.parametrize("reference", ["Patient/p1/_history/2", "https://x.example/fhir/Patient/p1/_history/2"])
 def test_a_reference_to_a_version_of_the_patient_is_to_the_patient(reference: str) -> None:
     assert belongs_to({"resourceType": "ImagingStudy", "patient": {"reference": reference}}, "p1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from s4s_lab.errors import NotEverything
 from s4s_lab.sync.progress import Progress
 from s4s_lab.sync.pulling import origin_waits
 from s4s_lab.sync.reports import TypePull
-from s4s_lab.sync.waits import Waits
+from s4s_lab.sync.waits import KeptWaits
 from tests.wire.sync.server import FhirServer, study
 from tests.wire.sync.test_pull import LONG_AGO, now, only
 
@@ -137,16 +138,25 @@ def test_a_server_that_names_the_year_9999_is_asked_again_after_a_day(
 def test_a_wait_that_was_kept_while_our_clock_was_wrong_holds_up_nothing(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:
-    waits = Waits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
+    waits = KeptWaits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
     waits.keep("ImagingStudy", now() + timedelta(days=2))
     assert only(pull(link, data, types=("ImagingStudy",))).outcome == "done"
 
 
 def test_a_wait_that_is_over_is_not_kept(server: FhirServer, link: Connection, data: Dataset) -> None:
-    waits = Waits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
+    waits = KeptWaits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
     waits.keep("ImagingStudy", now() - timedelta(seconds=1))
     assert only(pull(link, data, types=("ImagingStudy",))).outcome == "done"
     assert waits.not_before("ImagingStudy") is None
+
+
+def test_a_pull_and_a_fetch_that_keep_waits_at_once_lose_none(link: Connection, data: Dataset) -> None:
+    waits = KeptWaits(data.path(), data.connection(link.fhir_url, "p1").connection_id)
+    moment = now() + timedelta(hours=1)
+    names = [f"1.2.{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: waits.keep(name, moment), names))
+    assert all(waits.not_before(name) for name in names)
 
 
 def test_a_type_that_waits_keeps_what_is_known_of_it(server: FhirServer, link: Connection, data: Dataset) -> None:
