@@ -70,7 +70,7 @@ def write_checksums(table: Path, version: int) -> Path:
     sums = {path.relative_to(table).as_posix(): sha256_of(path) for path in paths if path.is_file()}
     target = checksum_path(table, version)
     target.parent.mkdir(mode=durable.PRIVATE_FOLDER, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=durable.PART)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump({_COMMITTED: entry.info.get(_TIMESTAMP), _SUMS: sums, _OWN: _own(sums)}, file, indent=1)
     Path(name).replace(target)

@@ -13,6 +13,8 @@ from s4s_lab.errors import DatasetError
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+# How the name of a file begins that is not finished.
+PART = ".part-"
 _TOGETHER = 16
 HINT = "What was kept before is there as it was. Make room, or look after the disk, and do it again."
 
@@ -57,7 +59,7 @@ def write_durably(target: Path, content: bytes) -> None:
         If the disk is full, or failed: then the old content is there, or the new one.
     """
     with told(target):
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=PART)
         part = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:

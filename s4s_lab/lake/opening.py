@@ -80,8 +80,8 @@ def find_or_make(root: Path, *, create: bool) -> Settings:
         return _read(root)
     if root.exists() and not root.is_dir():
         raise NotADataset(f"{root} is no folder.", hint="Name a folder for the dataset.")
-    foreign = {path.name for path in root.iterdir()} - _OURS if root.is_dir() else set()
-    if foreign:
+    there = root.iterdir() if root.is_dir() else ()
+    if any(path.name not in _OURS and not path.name.startswith(durable.PART) for path in there):
         raise NotADataset(f"{root} holds other things and no dataset.", hint="Name a new or an empty folder.")
     if not create:
         raise NotADataset(f"There is no dataset in {root}.", hint="Check the path, or connect or pull first.")

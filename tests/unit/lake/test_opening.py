@@ -52,6 +52,12 @@ def test_everything_in_it_is_private(data: Dataset) -> None:
     assert mode(data.path()) == 0o700
 
 
+def test_a_creation_that_was_killed_while_it_wrote_its_last_file_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "resources").mkdir()
+    (tmp_path / ".part-8ems6be3").write_text('{"form')
+    assert len(open_dataset(tmp_path).dataset_id) == 36
+
+
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(NotADataset, match="holds other things"):
