@@ -144,9 +144,23 @@ class ServerError(S4SError):
 
 
 class NotReachable(ServerError, ConnectionError):
-    """No answer at all: the name, the port or the network is wrong."""
+    """No answer at all: the name, the port or the network is wrong.
+
+    Parameters
+    ----------
+    message : str
+        Who did not answer.
+    hint : str, optional
+        What to do next.
+    sent : bool, optional
+        Whether the request was on its way already, so that the server may have acted on it.
+    """
 
     hint = "Check the address, and that the server runs and can be reached from here."
+
+    def __init__(self, message: str, *, hint: str | None = None, sent: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.sent = sent
 
 
 class NotSmart(ServerError):

@@ -52,4 +52,5 @@ def no_answer(url: str, error: Exception) -> NotReachable:
     """
     if isinstance(error, httpcore2.ProxyError):
         return NotReachable(f"The proxy gave no way to {shown(url)}: {why(error)}.", hint="Check HTTPS_PROXY.")
-    return NotReachable(f"No whole answer from {shown(url)}: {why(error)}.")
+    sent = not isinstance(error, NEVER_THERE)
+    return NotReachable(f"No whole answer from {shown(url)}: {why(error)}.", sent=sent)

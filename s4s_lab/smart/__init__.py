@@ -3,11 +3,13 @@
 from s4s_lab.smart.auth import SmartAuth
 from s4s_lab.smart.configuration import SmartConfiguration, shown_server
 from s4s_lab.smart.discovery import discover
-from s4s_lab.smart.grant_files import FileGrants, GrantOrigin
-from s4s_lab.smart.grants import Grant, GrantStore, MemoryGrants
+from s4s_lab.smart.grant_files import FileGrants
+from s4s_lab.smart.grants import Grant, GrantStore
 from s4s_lab.smart.in_progress import LAUNCH_PATIENCE, LaunchInProgress, LaunchStatus
+from s4s_lab.smart.kept_grants import GrantOrigin
 from s4s_lab.smart.launch import Launch, begin_launch
 from s4s_lab.smart.listener import RedirectListener
+from s4s_lab.smart.memory_grants import MemoryGrants
 from s4s_lab.smart.redirects import Capture, listen_for, redirect_uri_here
 from s4s_lab.smart.registering import register
 from s4s_lab.smart.tokens import lacking, refresh_grant

@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from s4s_lab.errors import DatasetBusy, GrantExpired, UsageError
+from s4s_lab.errors import DatasetBusy, GrantExpired, S4SError, UsageError
 from s4s_lab.smart.grants import Grant
-from s4s_lab.smart.private_files import read_private, remove_private, replace_private, require_private_folder
-from s4s_lab.values import Registration, Secret
+from s4s_lab.smart.kept_grants import GrantOrigin, KeptGrant, Pointer, decode, encode, encode_pointer
+from s4s_lab.smart.keyring_entries import delete_entry, read_entry, require_keyring, write_entry
+from s4s_lab.smart.renewal import Note, Watch, renewed
+from s4s_lab.values.private_files import read_private, remove_private, replace_private, require_private_folder
 
-_FORMAT = 1
 _LOCK_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class GrantOrigin:
-    """Where a grant comes from: all that reopens its connection without a person.
-
-    Parameters
-    ----------
-    fhir_url : str
-        FHIR base URL.
-    token_endpoint : str
-        The one that gave the grant; its refresh token goes nowhere else.
-    registration : Registration
-        The client that the grant is bound to.
-    participant_id : str or None
-        The study's own pseudonym.
-    allowed_origins : frozenset of str
-        What the user allowed besides the server itself.
-    """
-
-    fhir_url: str
-    token_endpoint: str
-    registration: Registration
-    participant_id: str | None = None
-    allowed_origins: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class _Kept:
-    format: int
-    origin: GrantOrigin
-    grant: Grant
 
 
 class FileGrants:
@@ -66,21 +35,27 @@ class FileGrants:
     def __init__(self, path: Path, *, lock_timeout_s: float = _LOCK_TIMEOUT_S) -> None:
         self.path = Path(path)
         self._lock_timeout_s = lock_timeout_s
+        self._journal = _JournalFile(self.path.with_name(f"{self.path.name}.journal"))
+        self._watch = Watch()
 
     @staticmethod
-    def prepare(path: Path) -> None:
+    def prepare(path: Path, *, keyring: bool = False) -> None:
         """Make the folder for a grants file, or check the one that is there, before a participant is asked.
 
         Parameters
         ----------
         path : Path
             Where the grant will be kept.
+        keyring : bool
+            Whether the file will only say which entry of the system's keyring holds it.
 
         Raises
         ------
         UsageError
-            If the folder cannot be made, or is open to others.
+            If the folder cannot be made, or is open to others, or there is no keyring.
         """
+        if keyring:
+            require_keyring()
         try:
             Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             require_private_folder(Path(path).parent)
@@ -88,7 +63,7 @@ class FileGrants:
             raise UsageError(f"No grant can be kept in {Path(path).parent}: {error.strerror}.") from None
 
     @classmethod
-    def keep(cls, path: Path, origin: GrantOrigin, grant: Grant) -> FileGrants:
+    def keep(cls, path: Path, origin: GrantOrigin, grant: Grant, *, keyring: bool = False) -> FileGrants:
         """Write a grant to a file, in place of an older one there.
 
         Parameters
@@ -99,20 +74,31 @@ class FileGrants:
             Kept beside the grant.
         grant : Grant
             The first grant of a launch.
+        keyring : bool
+            Whether to write it to the system's keyring, and to the file only where there.
 
         Raises
         ------
         UsageError
-            If the folder or an older file is open to others, or cannot be written.
+            If the folder or an older file is open to others, or cannot be written, or there is no keyring.
         DatasetBusy
             If another process keeps the file locked.
         """
-        cls.prepare(path)
+        cls.prepare(path, keyring=keyring)
         store = cls(path)
         with store._locked():
+            generation, entry = store._before()
             # Whoever still holds the older grant has to see that this is another one.
-            generation = max(grant.generation, store._kept_generation() + 1)
-            store._write(origin, replace(grant, generation=generation))
+            grant = replace(grant, generation=max(grant.generation, generation + 1))
+            if keyring:
+                new = f"grant-{secrets.token_hex(16)}"
+                write_entry(new, encode(origin, grant))
+                store._replace(encode_pointer(new))
+            else:
+                store._replace(encode(origin, grant))
+            store._journal.clear()
+            if entry:
+                delete_entry(entry)
         return store
 
     @property
@@ -127,6 +113,11 @@ class FileGrants:
             If others can read it.
         """
         return self._load().origin
+
+    @property
+    def failure(self) -> S4SError | None:
+        """Why this process's last renewal failed; None when it did not."""
+        return self._watch.failure
 
     def read(self) -> Grant:
         """Return the newest grant.
@@ -159,32 +150,56 @@ class FileGrants:
         UsageError
             If others can read the file.
         """
-        with self._locked():
+        with self._locked(), self._watch:
             kept = self._load()
             if kept.grant.generation != used_generation:
                 return kept.grant
             try:
-                renewed = refresh(kept.grant)
+                grant = renewed(kept.grant, refresh, self._journal)
             except GrantExpired:
                 # A process that our lock does not reach (on another machine, say) may have renewed meanwhile.
                 newest = self.read()
                 if newest.refresh_token == kept.grant.refresh_token:
                     raise
                 return newest
-            self._write(kept.origin, renewed)
-            return renewed
+            self._rewrite(kept.origin, grant)
+            self._journal.clear()
+            return grant
+
+    def end(self, revoke: Callable[[Grant], bool]) -> bool:
+        """Have the newest grant revoked while nobody renews it, then delete it whatever came of that.
+
+        Parameters
+        ----------
+        revoke : callable
+            Tells the server; returns whether it agreed.
+
+        Raises
+        ------
+        GrantExpired
+            If the file is gone or damaged.
+        DatasetBusy
+            If another process keeps the file locked.
+        """
+        with self._locked():
+            try:
+                return revoke(self.read())
+            finally:
+                self._remove()
 
     def forget(self) -> None:
-        """Delete the file, and what an interrupted write left beside it.
+        """Delete the file, its entry in the keyring, and what an interrupted write left beside it.
 
         Raises
         ------
         DatasetBusy
             If another process keeps the file locked.
+        UsageError
+            If the keyring that holds the grant cannot be reached.
         """
         if self.path.parent.is_dir():
             with self._locked():
-                remove_private(self.path)
+                self._remove()
 
     def __repr__(self) -> str:
         return f"FileGrants({self.path.name!r})"
@@ -205,38 +220,74 @@ class FileGrants:
         finally:
             lock.release()
 
-    def _load(self) -> _Kept:
+    def _file(self) -> KeptGrant | Pointer:
         try:
-            kept = msgspec.json.decode(read_private(self.path), type=_Kept, dec_hook=_hide)
+            content = read_private(self.path)
         except FileNotFoundError:
             raise GrantExpired(f"No grant is kept in {self.path}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise GrantExpired(f"{self.path} holds no grant that can be read.") from None
-        if kept.format != _FORMAT:
-            raise GrantExpired(f"{self.path} was written by another version.")
-        return kept
+        return decode(content, str(self.path))
 
-    def _kept_generation(self) -> int:
+    def _load(self) -> KeptGrant:
+        found = self._file()
+        if isinstance(found, Pointer):
+            found = decode(read_entry(found.keyring), "The keyring's entry")
+        if isinstance(found, Pointer):
+            raise GrantExpired("The keyring's entry holds no grant that can be read.")
+        return found
+
+    def _before(self) -> tuple[int, str | None]:
+        """Return the generation of the grant that is kept already, and where in the keyring it lies."""
         try:
-            return self.read().generation
+            found = self._file()
+            entry = found.keyring if isinstance(found, Pointer) else None
         except GrantExpired:
-            return 0
-
-    def _write(self, origin: GrantOrigin, grant: Grant) -> None:
-        content = msgspec.json.encode(_Kept(_FORMAT, origin, grant), enc_hook=_reveal)
+            return 0, None
         try:
-            replace_private(self.path, msgspec.json.format(content, indent=1))
+            return self._load().grant.generation, entry
+        except GrantExpired:
+            return 0, entry
+
+    def _rewrite(self, origin: GrantOrigin, grant: Grant) -> None:
+        found = self._file()
+        if isinstance(found, Pointer):
+            write_entry(found.keyring, encode(origin, grant))
+        else:
+            self._replace(encode(origin, grant))
+
+    def _replace(self, content: bytes) -> None:
+        try:
+            replace_private(self.path, content)
         except OSError as error:
             raise UsageError(f"The grant could not be kept in {self.path}: {error.strerror}.") from None
 
+    def _remove(self) -> None:
+        entry = self._before()[1]
+        if entry:
+            delete_entry(entry)
+        remove_private(self.path)
+        self._journal.clear()
 
-def _reveal(value: Any) -> str:
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise NotImplementedError(f"{type(value).__name__} is not kept in grant files")
 
+class _JournalFile:
+    """A `renewal.Journal` beside the grants file."""
 
-def _hide(kind: type, value: Any) -> Secret:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise ValueError(f"{kind.__name__} is not kept in grant files")
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Note | None:
+        """Return the last note, None when there is none that can be read."""
+        try:
+            return msgspec.json.decode(read_private(self._path), type=Note)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def write(self, note: Note) -> None:
+        """Keep a note in place of the last one."""
+        try:
+            replace_private(self._path, msgspec.json.encode(note))
+        except OSError as error:
+            raise UsageError(f"A renewal could not be noted in {self._path}: {error.strerror}.") from None
+
+    def clear(self) -> None:
+        """Drop the last note."""
+        remove_private(self._path)

@@ -1,14 +1,13 @@
-"""What a launch gains, and where it is kept: a grant, and stores that renew it once for all who ask."""
+"""What a launch gains, and what a place has to do that keeps it: a grant, and stores that renew it once for all."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-from s4s_lab.errors import GrantExpired
+from s4s_lab.errors import S4SError
 from s4s_lab.values import Secret
 
 DEFAULT_LIFETIME_S = 3600
@@ -106,65 +105,26 @@ class GrantStore(Protocol):
         """
         ...
 
-    def forget(self) -> None:
-        """Drop the grant; `read` raises `GrantExpired` from now on."""
+    @property
+    def failure(self) -> S4SError | None:
+        """Why this process's last renewal failed; None when it did not."""
         ...
 
-
-class MemoryGrants:
-    """A `GrantStore` that ends with the process.
-
-    Parameters
-    ----------
-    grant : Grant
-        The first grant.
-    """
-
-    def __init__(self, grant: Grant) -> None:
-        self._grant: Grant | None = grant
-        self._lock = threading.Lock()
-
-    def read(self) -> Grant:
-        """Return the newest grant.
-
-        Raises
-        ------
-        GrantExpired
-            After `forget`.
-        """
-        grant = self._grant
-        if grant is None:
-            raise GrantExpired("The grant was dropped.")
-        return grant
-
-    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
-        """Renew the grant, unless another thread has done so since `used_generation`.
+    def end(self, revoke: Callable[[Grant], bool]) -> bool:
+        """Have the newest grant revoked while nobody renews it, then drop it whatever came of that.
 
         Parameters
         ----------
-        used_generation : int
-            The generation that is due or was refused.
-        refresh : callable
-            Takes the newest grant, asks the token endpoint, returns the renewed one.
+        revoke : callable
+            Tells the server; returns whether it agreed.
 
         Raises
         ------
         GrantExpired
-            After `forget`, or when the server does not renew the grant.
+            If none is kept any more.
         """
-        with self._lock:
-            current = self.read()
-            if current.generation == used_generation:
-                self._grant = current = refresh(current)
-            return current
+        ...
 
     def forget(self) -> None:
-        """Drop the grant."""
-        with self._lock:
-            self._grant = None
-
-    def __repr__(self) -> str:
-        return "MemoryGrants()"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Grants in memory cannot leave this process; keep them in a file and pass its path instead.")
+        """Drop the grant; `read` raises `GrantExpired` from now on."""
+        ...

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote_plus
 
-from s4s_lab.errors import GrantExpired, S4SError, Waiting
+from s4s_lab.errors import GrantExpired, S4SError, UnexpectedAnswer, Waiting
 from s4s_lab.net import Answer, HttpClient, retry_after
 from s4s_lab.smart.grants import Grant
 from s4s_lab.smart.scopes import scopes_not_granted
@@ -124,6 +124,11 @@ def refresh_grant(client: HttpClient, token_endpoint: str, registration: Registr
         raise GrantExpired("The access has ended, and the server gave no refresh token to renew it.")
     form: dict[str, str | Secret] = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
     answer, asked_at = _ask(client, token_endpoint, registration, form)
+    if answer.status >= 500:
+        where = without_query(token_endpoint)
+        raise UnexpectedAnswer(
+            f"The token endpoint {where} failed (HTTP status {answer.status}).", status=answer.status
+        )
     if answer.status != 200:
         no = refused(answer, secrets=[grant.refresh_token, registration.client_secret])
         if no.error == "invalid_grant":

@@ -1,0 +1,142 @@
+"""What is written of a grant: as JSON, with all that opens its connection again without a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from s4s_lab.errors import GrantExpired
+from s4s_lab.smart.grants import Grant
+from s4s_lab.values import Registration, Secret
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class GrantOrigin:
+    """Where a grant comes from: all that reopens its connection without a person.
+
+    Parameters
+    ----------
+    fhir_url : str
+        FHIR base URL.
+    token_endpoint : str
+        The one that gave the grant; its refresh token goes nowhere else.
+    registration : Registration
+        The client that the grant is bound to.
+    participant_id : str or None
+        The study's own pseudonym.
+    allowed_origins : frozenset of str
+        What the user allowed besides the server itself.
+    """
+
+    fhir_url: str
+    token_endpoint: str
+    registration: Registration
+    participant_id: str | None = None
+    allowed_origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class KeptGrant:
+    """A grant with its origin.
+
+    Parameters
+    ----------
+    format : int
+        Of the JSON.
+    origin : GrantOrigin
+        Where it comes from.
+    grant : Grant
+        The newest one.
+    """
+
+    format: int
+    origin: GrantOrigin
+    grant: Grant
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What a file says whose grant lies in the system's keyring.
+
+    Parameters
+    ----------
+    format : int
+        Of the JSON.
+    keyring : str
+        Name of the entry.
+    """
+
+    format: int
+    keyring: str
+
+
+def encode(origin: GrantOrigin, grant: Grant) -> bytes:
+    """Return a grant as JSON, its secrets in the clear.
+
+    Parameters
+    ----------
+    origin : GrantOrigin
+        Where it comes from.
+    grant : Grant
+        The newest one.
+    """
+    return msgspec.json.format(msgspec.json.encode(KeptGrant(_FORMAT, origin, grant), enc_hook=_reveal), indent=1)
+
+
+def encode_pointer(entry: str) -> bytes:
+    """Return what a file says whose grant lies in the keyring.
+
+    Parameters
+    ----------
+    entry : str
+        Name of the entry.
+    """
+    return msgspec.json.format(msgspec.json.encode(Pointer(_FORMAT, entry)), indent=1)
+
+
+def decode(content: bytes, where: str) -> KeptGrant | Pointer:
+    """Return what was kept.
+
+    Parameters
+    ----------
+    content : bytes
+        From a file or the keyring.
+    where : str
+        For messages.
+
+    Raises
+    ------
+    GrantExpired
+        If it is damaged, or was written by another version.
+    """
+    kept: KeptGrant | Pointer
+    try:
+        kept = _pointer(content) or msgspec.json.decode(content, type=KeptGrant, dec_hook=_hide)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise GrantExpired(f"{where} holds no grant that can be read.") from None
+    if kept.format != _FORMAT:
+        raise GrantExpired(f"{where} was written by another version.")
+    return kept
+
+
+def _pointer(content: bytes) -> Pointer | None:
+    try:
+        return msgspec.json.decode(content, type=Pointer)
+    except msgspec.ValidationError:
+        return None
+
+
+def _reveal(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise NotImplementedError(f"{type(value).__name__} is not kept in grant files")
+
+
+def _hide(kind: type, value: Any) -> Secret:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError(f"{kind.__name__} is not kept in grant files")

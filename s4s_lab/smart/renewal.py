@@ -1,0 +1,199 @@
+"""Renew a grant so that an answer that is lost costs as little as it can: what was asked is noted before it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol
+
+from s4s_lab.errors import GrantExpired, NotReachable, PatientMismatch, S4SError, UnexpectedAnswer
+from s4s_lab.smart.grants import Grant
+from s4s_lab.values import Secret
+from s4s_lab.values.instants import utc_now
+
+# What the server was doing when its answer was lost should be over by then.
+PAUSE_S = 2.0
+_ANSWER_LOST = (
+    "The server does not renew this grant any more: it had most likely done so before, and its answer with the next "
+    "refresh token was lost on the way."
+)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of the renewals that one refresh token was sent for.
+
+    Parameters
+    ----------
+    token : str
+        SHA-256 of the refresh token, so that the note holds for no other one, and tells it to nobody.
+    asked_at : datetime
+        When it was sent last.
+    ended : str or None
+        Why it is good for nothing any more; None as long as that is not known.
+    """
+
+    token: str
+    asked_at: datetime
+    ended: str | None = None
+
+
+class Journal(Protocol):
+    """Where the last note is kept; used under the store's lock only."""
+
+    def read(self) -> Note | None:
+        """Return the last note, None when there is none."""
+        ...
+
+    def write(self, note: Note) -> None:
+        """Keep a note in place of the last one; it is durable when this returns."""
+        ...
+
+    def clear(self) -> None:
+        """Drop the last note."""
+        ...
+
+
+class MemoryJournal:
+    """A `Journal` that ends with the process, as the grant does that it is kept beside."""
+
+    def __init__(self) -> None:
+        self._note: Note | None = None
+
+    def read(self) -> Note | None:
+        """Return the last note, None when there is none."""
+        return self._note
+
+    def write(self, note: Note) -> None:
+        """Keep a note in place of the last one."""
+        self._note = note
+
+    def clear(self) -> None:
+        """Drop the last note."""
+        self._note = None
+
+
+def note_of(journal: Journal, token: Secret) -> Note | None:
+    """Return what a journal knows of one refresh token.
+
+    Parameters
+    ----------
+    journal : Journal
+        Of the store that keeps the token.
+    token : Secret
+        The refresh token.
+    """
+    note = journal.read()
+    return note if note is not None and note.token == _mark(token) else None
+
+
+def renewed(grant: Grant, refresh: Callable[[Grant], Grant], journal: Journal) -> Grant:
+    """Ask for the next grant; when the answer is lost, once more with the same refresh token.
+
+    A server that rotates may take a second use of one refresh token for theft. But when the answer to the first was
+    lost, nobody knows whether it rotated: asking once more is the only way that may save the participant's permission.
+
+    Parameters
+    ----------
+    grant : Grant
+        The newest one; the caller holds its store's lock.
+    refresh : callable
+        Asks the token endpoint.
+    journal : Journal
+        Tells what earlier processes asked, and never learnt the answer of.
+
+    Returns
+    -------
+    Grant
+        Not kept yet; the journal is to be cleared once it is.
+
+    Raises
+    ------
+    GrantExpired
+        If the server does not renew it; from then on without asking it again.
+    S4SError
+        Whatever else `refresh` raises.
+
+    References
+    ----------
+    SMART App Launch 2.2, "Best practices" (a refresh token is used once). RFC 9700, section 4.14.2. FAPI 2.0, 5.3.2.1.
+    """
+    if grant.refresh_token is None:
+        return refresh(grant)
+    before = note_of(journal, grant.refresh_token)
+    if before is not None and before.ended:
+        raise GrantExpired(before.ended)
+    note = Note(_mark(grant.refresh_token), utc_now())
+    journal.write(note)
+    asked = _Asking(refresh, lost=before is not None)
+    try:
+        return asked.once_or_twice(grant)
+    except (GrantExpired, PatientMismatch) as error:
+        refused = isinstance(error, GrantExpired)
+        ended = _ANSWER_LOST if asked.lost and refused else error.args[0]
+        journal.write(replace(note, ended=ended))
+        if refused:
+            raise GrantExpired(ended) from None
+        raise
+    except S4SError as error:
+        if before is None and not asked.lost and not may_have_acted(error):
+            journal.clear()
+        raise
+
+
+class _Asking:
+    """Whether an answer was lost outlives the exception that says so."""
+
+    def __init__(self, refresh: Callable[[Grant], Grant], *, lost: bool) -> None:
+        self._refresh = refresh
+        self.lost = lost
+
+    def once_or_twice(self, grant: Grant) -> Grant:
+        try:
+            return self._refresh(grant)
+        except (NotReachable, UnexpectedAnswer) as error:
+            if self.lost or not may_have_acted(error):
+                raise
+        self.lost = True
+        time.sleep(PAUSE_S)
+        return self._refresh(grant)
+
+
+class Watch:
+    """Remembers whether the last renewal failed; a context manager around each."""
+
+    def __init__(self) -> None:
+        self.failure: S4SError | None = None
+
+    def __enter__(self) -> None:
+        """Begin a renewal."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Note how it ended."""
+        if error is None:
+            self.failure = None
+        elif isinstance(error, S4SError):
+            self.failure = error
+
+
+def may_have_acted(error: S4SError) -> bool:
+    """Say whether a server may have done what it was asked for, although this is what came of it.
+
+    Parameters
+    ----------
+    error : S4SError
+        What the request ended with.
+    """
+    if isinstance(error, NotReachable):
+        return error.sent
+    return isinstance(error, UnexpectedAnswer) and error.status is not None and error.status >= 500
+
+
+def _mark(token: Secret) -> str:
+    return hashlib.sha256(token.reveal().encode()).hexdigest()
