@@ -34,7 +34,7 @@ class Found:
         self._owners = owners
         self._columns: dict[int, list[Any]] = {}
         self._level: Level | None = None
-        self._several: Found | None = None if owners is None else self
+        self._several: Found | None = None
 
     @property
     def owners(self) -> Sequence[int] | None:
@@ -72,6 +72,8 @@ class Found:
 
     def several(self) -> Found:
         """Return the same with owners, without the nodes that have nothing."""
+        if self._owners is not None:
+            return self
         if self._several is None:
             there = [value is not None for value in self.values]
             if all(there):
@@ -131,6 +133,7 @@ class Batch:
         """Let go of what was found, whose levels refer to each other: it would wait for the cyclic collector."""
         for level in self.levels:
             level.close()
+        self.levels.clear()
 
 
 class Level:

@@ -86,6 +86,11 @@ class _OfType:
         self.head: HeadMaker = _compiled_head(resource_type)
         self.waiting = _Waiting()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether what waits makes a batch whole."""
+        return self.waiting.size >= _BATCH_BYTES or len(self.waiting.structs) >= _BATCH_RESOURCES
+
     def batch(self) -> Tables:
         """Make the rows of what waits."""
         waiting, self.waiting = self.waiting, _Waiting()
@@ -223,8 +228,7 @@ class Tabulator:
     def _full(self, of_type: _OfType | None) -> Iterator[Tables]:
         if of_type is None:
             return
-        waiting = of_type.waiting
-        if waiting.size >= _BATCH_BYTES or len(waiting.structs) >= _BATCH_RESOURCES:
+        if of_type.is_full:
             yield of_type.batch()
 
     def rest(self) -> Iterator[Tables]:
