@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from s4s_lab.errors import GrantExpired
+from s4s_lab.errors import GrantExpired, S4SError
 from s4s_lab.fhir import Capability
 from s4s_lab.net import HttpClient, Patience, Trace
 from s4s_lab.smart import (
@@ -17,18 +17,24 @@ from s4s_lab.smart import (
     Grant,
     GrantOrigin,
     GrantStore,
+    Introspection,
     MemoryGrants,
     SmartAuth,
     SmartConfiguration,
+    introspect,
     lacking,
     refresh_grant,
+    revoke,
     shown_server,
 )
 from s4s_lab.values import Registration
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.origins import origin_of
 
+ConnectionState = Literal["connected", "expiring", "refresh failed", "ended"]
 _PATIENCE = Patience()
+_SHORT = Patience(budget_s=10.0)
+_LAST_S = 60.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,6 +100,73 @@ class Connection:
         except GrantExpired:
             return 0
 
+    @property
+    def refreshable(self) -> bool:
+        """Whether the access can be renewed when it ends, without the participant."""
+        try:
+            return self.grants.read().refresh_token is not None
+        except GrantExpired:
+            return False
+
+    @property
+    def renewal_error(self) -> S4SError | None:
+        """Why the last renewal that this process tried has failed; None when it did not."""
+        return self.grants.failure
+
+    @property
+    def state(self) -> ConnectionState:
+        """How the access stands by what is known here; no server is asked."""
+        try:
+            grant = self.grants.read()
+        except GrantExpired:
+            return "ended"
+        failure, now = self.grants.failure, utc_now()
+        if isinstance(failure, GrantExpired) or (grant.refresh_token is None and not grant.seconds_left(now)):
+            return "ended"
+        if failure is not None:
+            return "refresh failed"
+        return "expiring" if grant.due(now) or grant.seconds_left(now) < _LAST_S else "connected"
+
+    def introspect(self) -> Introspection:
+        """Ask the server what the access token is good for.
+
+        Raises
+        ------
+        NotSmart
+            If the server offers no introspection.
+        GrantExpired
+            If the grant was dropped.
+        S4SError
+            As `smart.introspect`.
+        """
+        token = self.grants.read().access_token
+        with HttpClient() as client:
+            return introspect(client, self.configuration, self.registration, token)
+
+    def disconnect(self) -> bool:
+        """Have the grant revoked where the server offers that, and forget it here in any case.
+
+        Returns
+        -------
+        bool
+            Whether the server took the grant back; else it ends there by itself, or by the participant's word.
+        """
+        try:
+            return self.grants.end(self._revoked)
+        except GrantExpired:
+            return False
+
+    def _revoked(self, grant: Grant) -> bool:
+        tokens = {"refresh_token": grant.refresh_token, "access_token": grant.access_token}
+        try:
+            with HttpClient(patience=_SHORT) as client:
+                for kind, token in tokens.items():
+                    if token is not None:
+                        revoke(client, self.configuration, self.registration, token, kind=kind)
+        except S4SError:
+            return False
+        return True
+
     def client(self, patience: Patience = _PATIENCE, *, trace: Trace | None = None) -> HttpClient:
         """Return a client that may read this participant's record.
 
@@ -119,7 +192,7 @@ class Connection:
         auth = SmartAuth(self.grants, partial(self._renewed, trace=trace))
         return HttpClient(auth=auth, auth_origins=frozenset(origins), patience=patience, trace=trace)
 
-    def kept_at(self, grants_file: Path) -> Connection:
+    def kept_at(self, grants_file: Path, *, keyring: bool = False) -> Connection:
         """Keep the grant in a file from now on, so that `reopen` finds it, and return the connection that uses it.
 
         A grant that was kept in memory ends there: two places would renew it against each other.
@@ -128,13 +201,15 @@ class Connection:
         ----------
         grants_file : Path
             In a folder of mode 0700, made when it is missing; an older grant there is replaced.
+        keyring : bool
+            Whether to put the grant into the system's keyring, and into the file only where there.
 
         Raises
         ------
         GrantExpired
             If the grant was dropped.
         UsageError
-            If the folder is open to others.
+            If the folder is open to others, or there is no keyring.
         """
         origin = GrantOrigin(
             self.fhir_url,
@@ -143,7 +218,7 @@ class Connection:
             self.participant_id,
             allowed_origins=self.allowed_origins,
         )
-        kept = FileGrants.keep(grants_file, origin, self.grants.read())
+        kept = FileGrants.keep(grants_file, origin, self.grants.read(), keyring=keyring)
         if isinstance(self.grants, MemoryGrants):
             self.grants.forget()
         return replace(self, grants=kept)

@@ -1,6 +1,7 @@
 """SMART App Launch: discovery, registration, launch, redirect capture, grants and their renewal."""
 
 from s4s_lab.smart.auth import SmartAuth
+from s4s_lab.smart.client_keys import jwks_of
 from s4s_lab.smart.configuration import SmartConfiguration, shown_server
 from s4s_lab.smart.discovery import discover
 from s4s_lab.smart.grant_files import FileGrants
@@ -12,6 +13,7 @@ from s4s_lab.smart.listener import RedirectListener
 from s4s_lab.smart.memory_grants import MemoryGrants
 from s4s_lab.smart.redirects import Capture, listen_for, redirect_uri_here
 from s4s_lab.smart.registering import register
+from s4s_lab.smart.token_services import Introspection, introspect, revoke
 from s4s_lab.smart.tokens import lacking, refresh_grant
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Grant",
     "GrantOrigin",
     "GrantStore",
+    "Introspection",
     "Launch",
     "LaunchInProgress",
     "LaunchStatus",
@@ -30,10 +33,13 @@ __all__ = [
     "SmartConfiguration",
     "begin_launch",
     "discover",
+    "introspect",
+    "jwks_of",
     "lacking",
     "listen_for",
     "redirect_uri_here",
     "refresh_grant",
     "register",
+    "revoke",
     "shown_server",
 ]

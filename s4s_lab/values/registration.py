@@ -1,13 +1,85 @@
-"""What a research app is to a server: its client id, its secret, where the browser returns to."""
+"""What a research app is to a server: its client id, its secret or key, where the browser returns to."""
 
 from __future__ import annotations
 
+import getpass
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
+from s4s_lab.errors import UsageError
+from s4s_lab.values.private_files import read_private
 from s4s_lab.values.secret import Secret
 
 S4S_SCOPE = "patient/*.read launch/patient offline_access"
 DEMO_REDIRECT_URI = "http://127.0.0.1:8723/callback"
+_MAX_SECRET_CHARACTERS = 65_536
+
+
+def read_secret(path: Path) -> Secret:
+    """Return the secret that a file holds, without the white space around it.
+
+    Parameters
+    ----------
+    path : Path
+        A text file, such as a container platform mounts.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or is empty.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")[:_MAX_SECRET_CHARACTERS].strip()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"No secret can be read from {path}.") from None
+    if not text:
+        raise UsageError(f"{path} holds no secret: it is empty.")
+    return Secret(text)
+
+
+@dataclass(frozen=True)
+class PrivateKey:
+    """A key by which a client proves who it is (`private_key_jwt`).
+
+    Parameters
+    ----------
+    text : Secret
+        RSA or EC P-384, as PEM or as a JSON Web Key.
+    key_id : str or None
+        The `kid` under which the server knows the public part; None: the JWK's own, or its thumbprint (RFC 7638).
+
+    References
+    ----------
+    SMART App Launch 2.2, "Client authentication: asymmetric".
+    """
+
+    text: Secret
+    key_id: str | None = None
+
+    @classmethod
+    def from_file(cls, path: Path, key_id: str | None = None) -> Self:
+        """Read a key that nobody else can read.
+
+        Parameters
+        ----------
+        path : Path
+            Of mode 0600.
+        key_id : str, optional
+            The `kid` under which the server knows it.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be read, or others can read it.
+        """
+        try:
+            return cls(Secret(read_private(Path(path)).decode()), key_id)
+        except (OSError, UnicodeDecodeError):
+            raise UsageError(f"No private key can be read from {path}.") from None
 
 
 @dataclass(frozen=True)
@@ -19,11 +91,14 @@ class Registration:
     client_id : str
         As assigned by the server.
     client_secret : Secret or None
-        Present for confidential clients, None for public ones.
+        Present for clients that authenticate with a secret.
     redirect_uri : str
-        Exactly as registered: the server compares the text.
+        Exactly as registered: the server compares the text. `http://127.0.0.1/callback`, without a port, of a public
+        client: any port, chosen at each launch (RFC 8252, section 7.3).
     scope : str
-        What to ask for; S4S needs `patient/*.read launch/patient offline_access`.
+        What to ask for; S4S needs `patient/*.read launch/patient offline_access`. `openid fhirUser` may be added.
+    private_key : PrivateKey or None
+        Present for clients that authenticate with a key; with neither key nor secret a client is public.
 
     References
     ----------
@@ -34,8 +109,97 @@ class Registration:
     client_secret: Secret | None = None
     redirect_uri: str = DEMO_REDIRECT_URI
     scope: str = S4S_SCOPE
+    private_key: PrivateKey | None = None
 
     @property
     def confidential(self) -> bool:
-        """Whether the client authenticates with a secret."""
-        return self.client_secret is not None
+        """Whether the client authenticates, with a secret or a key."""
+        return self.client_secret is not None or self.private_key is not None
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Self:
+        """Read a registration from a JSON file that nobody else can read.
+
+        Parameters
+        ----------
+        path : Path or str
+            An object with `client_id`, and what there is of `client_secret`, `redirect_uri`, `scope`,
+            `private_key_file` (relative to the file), `key_id`; or an object that holds it as `registration`, such as
+            the sandbox's ready-file.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be used, or others can read it.
+        """
+        path = Path(path)
+        try:
+            found = json.loads(read_private(path))
+        except (OSError, ValueError, RecursionError):
+            raise UsageError(f"No registration can be read from {path}: no JSON file is there.") from None
+        fields = found.get("registration", found) if isinstance(found, dict) else None
+        if not isinstance(fields, dict) or not all(isinstance(one, str | None) for one in fields.values()):
+            raise UsageError(f"{path} holds no registration.", hint='It needs a "client_id", and texts only.')
+        key_file = fields.get("private_key_file")
+        key = PrivateKey.from_file(path.parent / key_file, fields.get("key_id")) if key_file else None
+        secret = fields.get("client_secret")
+        return cls._made(fields, Secret(secret) if secret else None, key, f"{path} holds")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self | None:
+        """Read a registration from environment variables; None when S4S_CLIENT_ID is not among them.
+
+        Parameters
+        ----------
+        environment : mapping of str to str, optional
+            `S4S_CLIENT_ID`, and what there is of `S4S_CLIENT_SECRET_FILE` or `S4S_CLIENT_SECRET`,
+            `S4S_CLIENT_KEY_FILE`, `S4S_CLIENT_KEY_ID`, `S4S_REDIRECT_URI`, `S4S_SCOPE`; those of this process when it
+            is left out.
+
+        Raises
+        ------
+        UsageError
+            If a file that is named cannot be read.
+        """
+        around = os.environ if environment is None else environment
+        names = ("client_id", "client_secret", "client_secret_file", "client_key_file", "client_key_id")
+        fields = {name: around.get(f"S4S_{name.upper()}") for name in (*names, "redirect_uri", "scope")}
+        if not fields["client_id"]:
+            return None
+        secret_file, secret, key_file = (fields[f"client_{name}"] for name in ("secret_file", "secret", "key_file"))
+        kept = read_secret(Path(secret_file)) if secret_file else Secret(secret) if secret else None
+        key = PrivateKey.from_file(Path(key_file), fields["client_key_id"]) if key_file else None
+        return cls._made(fields, kept, key, "The environment has")
+
+    @classmethod
+    def ask(
+        cls, client_id: str | None = None, *, redirect_uri: str = DEMO_REDIRECT_URI, scope: str = S4S_SCOPE
+    ) -> Self:
+        """Ask the person at the keyboard; the secret is not shown, and stands in no history.
+
+        Parameters
+        ----------
+        client_id : str, optional
+            Asked for when it is left out.
+        redirect_uri, scope : str
+            As registered.
+
+        Raises
+        ------
+        UsageError
+            If nothing was entered, or nobody is there to enter it.
+        """
+        try:
+            client_id = client_id or input("Client id: ").strip()
+            secret = getpass.getpass("Client secret (empty for a public client): ").strip()
+        except EOFError:
+            raise UsageError("Nobody is there to enter the client id and secret.") from None
+        fields = {"client_id": client_id, "redirect_uri": redirect_uri, "scope": scope}
+        return cls._made(fields, Secret(secret) if secret else None, None, "Nobody entered")
+
+    @classmethod
+    def _made(cls, fields: Mapping[str, Any], secret: Secret | None, key: PrivateKey | None, source: str) -> Self:
+        if not fields.get("client_id"):
+            raise UsageError(f"{source} no client id.")
+        given = {name: fields[name] for name in ("redirect_uri", "scope") if fields.get(name)}
+        return cls(fields["client_id"], secret, private_key=key, **given)

@@ -11,9 +11,10 @@ import pytest
 
 from s4s_lab.errors import PatientMismatch, UnexpectedAnswer
 from s4s_lab.net import Answer
+from s4s_lab.smart.client_requests import client_authentication
 from s4s_lab.smart.grants import Grant
 from s4s_lab.smart.token_response import grant_of, lifetime_of, read_response, refused
-from s4s_lab.smart.tokens import client_authentication, lacking, narrowed
+from s4s_lab.smart.tokens import lacking, narrowed
 from s4s_lab.values import S4S_SCOPE, Registration, Secret
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -149,7 +150,7 @@ def test_tokens_are_hidden_from_the_first_moment() -> None:
 
 def test_basic_credentials_are_form_urlencoded_first() -> None:
     # Encoded by hand: "a b" is a+b, "p:ä/" is p%3A%C3%A4%2F; then base64(1) of a+b:p%3A%C3%A4%2F.
-    headers, form = client_authentication(Registration("a b", Secret("p:ä/")))
+    headers, form = client_authentication(Registration("a b", Secret("p:ä/")), "https://ehr/token")
     assert headers == {"Authorization": "Basic YStiOnAlM0ElQzMlQTQlMkY="}
     assert form == {}
 

@@ -1,0 +1,159 @@
+"""What a server does with tokens besides giving them: it takes them back, and says what they are good for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from s4s_lab.errors import NotSmart, UnexpectedAnswer
+from s4s_lab.net import HttpClient
+from s4s_lab.smart.client_requests import ask_as_client
+from s4s_lab.smart.configuration import SmartConfiguration
+from s4s_lab.smart.token_response import refused
+from s4s_lab.values import Registration, Secret
+from s4s_lab.values.origins import without_query
+
+_MAX_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Introspection:
+    """What a server says of a token.
+
+    Parameters
+    ----------
+    active : bool
+        Whether it is good now; of one that is not, nothing else is told.
+    scope : str
+        What it covers.
+    client_id, patient_id : str or None
+        Whose it is, and whose record it opens.
+    expires_at : datetime or None
+        When it ends, aware, UTC.
+
+    References
+    ----------
+    RFC 7662, section 2.2. SMART App Launch 2.2, "Token introspection".
+    """
+
+    active: bool
+    scope: str = ""
+    client_id: str | None = None
+    patient_id: str | None = None
+    expires_at: datetime | None = None
+
+
+def revoke(
+    client: HttpClient, configuration: SmartConfiguration, registration: Registration, token: Secret, *, kind: str
+) -> None:
+    """Have a token taken back; one that the server does not know has ended already.
+
+    Parameters
+    ----------
+    client : HttpClient
+        Needs no credentials of its own.
+    configuration : SmartConfiguration
+        Of the server.
+    registration : Registration
+        The client that the token was given to.
+    token : Secret
+        With a refresh token its access tokens end too.
+    kind : str
+        `refresh_token` or `access_token`.
+
+    Raises
+    ------
+    NotSmart
+        If the server offers no revocation.
+    LaunchRefused
+        With the OAuth error code, such as `invalid_client` or `unsupported_token_type`.
+    UnexpectedAnswer, NotReachable, Waiting
+        If there is no usable answer.
+
+    References
+    ----------
+    RFC 7009, section 2.
+    """
+    endpoint = configuration.revocation_endpoint
+    if endpoint is None:
+        raise NotSmart(
+            f"{without_query(configuration.fhir_url)} offers no revocation.",
+            hint="The participant can end the permission at the server"
+            + (f": {configuration.management_endpoint}" if configuration.management_endpoint else "."),
+        )
+    form: dict[str, str | Secret] = {"token": token, "token_type_hint": kind}
+    answer, _ = ask_as_client(client, endpoint, registration, form, audience=configuration.token_endpoint)
+    if answer.status != 200:
+        raise refused(answer, secrets=[token, registration.client_secret])
+
+
+def introspect(
+    client: HttpClient, configuration: SmartConfiguration, registration: Registration, token: Secret
+) -> Introspection:
+    """Ask what a token is good for.
+
+    Parameters
+    ----------
+    client : HttpClient
+        Needs no credentials of its own.
+    configuration : SmartConfiguration
+        Of the server.
+    registration : Registration
+        The client that asks.
+    token : Secret
+        Any token.
+
+    Raises
+    ------
+    NotSmart
+        If the server offers no introspection.
+    LaunchRefused
+        If it does not let this client ask.
+    UnexpectedAnswer, NotReachable, Waiting
+        If there is no usable answer.
+
+    References
+    ----------
+    RFC 7662, section 2.
+    """
+    endpoint = configuration.introspection_endpoint
+    if endpoint is None:
+        raise NotSmart(
+            f"{without_query(configuration.fhir_url)} offers no introspection.",
+            hint="What was granted stands in the connection's scope.",
+        )
+    answer, _ = ask_as_client(client, endpoint, registration, {"token": token}, audience=configuration.token_endpoint)
+    if answer.status != 200:
+        raise refused(answer, secrets=[token, registration.client_secret])
+    try:
+        told = msgspec.json.decode(answer.body) if len(answer.body) <= _MAX_BYTES else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not isinstance(told.get("active"), bool):
+        raise UnexpectedAnswer("The introspection endpoint's answer does not say whether the token is active.")
+    return _read(told) if told["active"] else Introspection(active=False)
+
+
+def _read(told: dict[str, Any]) -> Introspection:
+    scope = told.get("scope")
+    return Introspection(
+        active=True,
+        scope=scope if isinstance(scope, str) else "",
+        client_id=_text(told.get("client_id")),
+        patient_id=_text(told.get("patient")),
+        expires_at=_moment(told.get("exp")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else None
+    except (ValueError, OverflowError, OSError):
+        return None
