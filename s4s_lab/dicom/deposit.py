@@ -11,11 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from s4s_lab.dicom.filing import Filing
+from s4s_lab.dicom.filing import SYNC_THREADS, Filing
 from s4s_lab.dicom.index import Index, StudyKey
 
-# Waiting for the disk in parallel is two to three times as fast: one flush of the disk serves several files.
-_SYNC_THREADS: Final = 4
 # Pieces that may wait to be written, 1 MiB each at most: a slow disk then slows the archive, and fills no memory.
 _AHEAD: Final = 4
 
@@ -142,7 +140,7 @@ def deposit(root: Path, index: Index, study: StudyKey) -> Iterator[Deposit]:
     DatasetError
         If the index cannot be used.
     """
-    with ThreadPoolExecutor(max_workers=_SYNC_THREADS, thread_name_prefix="s4s-sync") as syncing:
+    with ThreadPoolExecutor(max_workers=SYNC_THREADS, thread_name_prefix="s4s-sync") as syncing:
         filing = Filing(root, index, study, syncing)
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="s4s-file") as executor:

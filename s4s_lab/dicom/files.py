@@ -97,23 +97,30 @@ class IncomingFile:
             data = data[os.write(self._descriptor, data) :]
 
     def sync(self) -> None:
-        """Wait until the file would survive a power cut, and close it; its name is the folder's to keep.
+        """Wait until the file's content would survive a power cut; its name is the folder's to keep.
 
         Raises
         ------
         OSError
             If the disk failed.
         """
-        try:
-            os.fsync(self._descriptor)
-        finally:
-            os.close(self._descriptor)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file.
+
+        Raises
+        ------
+        OSError
+            If the disk failed.
+        """
+        os.close(self._descriptor)
 
     def discard(self) -> None:
         """Close the file and remove it."""
         # Some disks tell only now that they are full, of bytes that are not wanted any longer.
         with suppress(OSError):
-            os.close(self._descriptor)
+            self.close()
         self.path.unlink(missing_ok=True)
 
     def header(self) -> Header:

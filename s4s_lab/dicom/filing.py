@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from s4s_lab.dicom.headers import Header
 from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
 
 QUARANTINE: Final = "quarantine"
+# Waiting for the disk in parallel is two to three times as fast: one flush of the disk serves several files.
+SYNC_THREADS: Final = 4
 _BATCH: Final = 64
 # What a kill may cost on a slow line: files that came within this time [s] come once more.
 _AT_RISK_S: Final = 0.1
@@ -50,7 +52,7 @@ class Filing:
         self._declared: str | None = None
         self._rows: list[dict[str, Any]] = []
         self._set_aside: list[SetAside] = []
-        self._syncs: list[Future[None]] = []
+        self._unsynced: list[IncomingFile] = []
         self._committing: Future[None] | None = None
         self._flush_at = time.monotonic() + _AT_RISK_S
         self._folders: set[Path] = set()
@@ -135,7 +137,7 @@ class Filing:
         else:
             self._keep(file, sha256, header)
         self._open = None
-        if len(self._syncs) >= _BATCH or time.monotonic() >= self._flush_at:
+        if len(self._unsynced) >= _BATCH or time.monotonic() >= self._flush_at:
             self._flush()
 
     def _abandon_part(self) -> None:
@@ -147,10 +149,12 @@ class Filing:
     def _flush(self) -> None:
         """Begin to index the newest files, once they are on disk; waits for the batch before."""
         self._wait()
-        if self._syncs:
-            # The files' own tasks are in the queue already, so this one cannot keep them from running.
-            self._committing = self._executor.submit(self._commit, self._syncs, self._rows, self._set_aside)
-            self._syncs, self._rows, self._set_aside = [], [], []
+        if self._unsynced:
+            shares = [self._unsynced[first::SYNC_THREADS] for first in range(SYNC_THREADS)]
+            syncs = [self._executor.submit(_sync, share) for share in shares if share]
+            # Those before it are in the queue already, so this one cannot keep them from running.
+            self._committing = self._executor.submit(self._commit, syncs, self._rows, self._set_aside)
+            self._unsynced, self._rows, self._set_aside = [], [], []
         self._flush_at = time.monotonic() + _AT_RISK_S
 
     def finish(self) -> None:
@@ -213,12 +217,12 @@ class Filing:
         self._set_aside.append(SetAside(path, file.bytes, sha256, reason))
 
     def _move(self, file: IncomingFile, place: Path) -> str:
-        """Move a whole file to its place, begin to sync it, and return its path relative to the cache."""
+        """Move a whole file to its place, where it is synced soon, and return its path relative to the cache."""
         if place.parent not in self._folders:
             private_folder(place.parent)
             self._folders.add(place.parent)
         file.path.replace(place)
-        self._syncs.append(self._executor.submit(file.sync))
+        self._unsynced.append(file)
         return place.relative_to(self._root).as_posix()
 
     def _commit(self, syncs: list[Future[None]], rows: list[dict[str, Any]], set_aside: list[SetAside]) -> None:
@@ -230,3 +234,12 @@ class Filing:
         for folder in folders | {self._folder, self._folder.parent, self._root}:
             sync_to_disk(folder)
         self._index.add(self._study, rows, set_aside)
+
+
+def _sync(files: Sequence[IncomingFile]) -> None:
+    """Sync files one after the other, and close them all, also when the disk fails at one."""
+    with ExitStack() as opened:
+        for file in files:
+            opened.callback(file.close)
+        for file in files:
+            file.sync()
