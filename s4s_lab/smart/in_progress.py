@@ -71,7 +71,7 @@ class LaunchInProgress(Generic[Made]):
         return "connecting" if self._taken else "waiting"
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Have `watcher` called, in whatever thread, when the launch ends.
+        """Have `watcher` called, in whatever thread, when an answer is taken and when the launch ends.
 
         Parameters
         ----------
@@ -146,14 +146,18 @@ class LaunchInProgress(Generic[Made]):
                 return refusal("state_mismatch")
             self._taken = True
         try:
+            self._tell()
             self._redeem(redirected_to)
         finally:
             with self._lock:
                 self._finished.set()
-            for watcher in self._watchers:
-                watcher()
+            self._tell()
             self.close()
         return self.error
+
+    def _tell(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     def _redeem(self, redirected_to: str) -> None:
         try:

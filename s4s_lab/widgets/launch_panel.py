@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import threading
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import ipywidgets
 
 from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
-from s4s_lab.errors import GrantExpired, S4SError
-from s4s_lab.smart import Capture, LaunchStatus, shown_server
+from s4s_lab.errors import LaunchNotFinished, S4SError
+from s4s_lab.smart import Capture, shown_server
 from s4s_lab.values import Registration
-from s4s_lab.values.origins import without_query
+from s4s_lab.widgets import launch_card as card
 
 _REFRESH_S = 20.0
-_LINK = (
-    '<a href="{url}" target="_blank" rel="noopener noreferrer" class="jupyter-button widget-button mod-primary" '
-    'style="text-decoration:none; width:auto; padding:0 1.2em;">Connect to {server}</a>'
-)
-_HOW_TO_PASTE = "After the consent page, copy the address that the browser ended on, and paste it here"
-_STATUS_TEXT: dict[LaunchStatus, str] = {
-    "waiting": "Waiting for the participant to approve in the browser.",
-    "connecting": "Approved; fetching the access token.",
-    "connected": "Connected.",
-    "refused": "Not connected.",
-}
+_PASTE = "No automatic return? Paste the address that the browser ended on"
+_HOW_TO_PASTE = "That page may fail to load: its address is what counts. Copy it whole, paste it here, press Enter."
+_TO_DISCONNECT, _REALLY = "Disconnect", "Really disconnect?"
+_LEAVING = "Takes the access back at the server, where it offers that, and forgets it here"
+_TAKEN_BACK = "Disconnected: the server has taken the access back, and it is forgotten here."
+_FORGOTTEN = "Disconnected here. The server offers no way to take the access back, or did not answer."
 
 
 class LaunchPanel:
@@ -41,19 +36,22 @@ class LaunchPanel:
     def __init__(self, pending: PendingLaunch) -> None:
         self._pending = pending
         self._closed = threading.Event()
+        self._parting: str = ""
+        self._head = ipywidgets.HTML()
         self._link = ipywidgets.HTML()
-        self._status = ipywidgets.HTML()
         self._facts = ipywidgets.HTML()
-        self._box = ipywidgets.Text(
-            placeholder="http://…?code=…&state=…", continuous_update=False, layout=ipywidgets.Layout(width="38em")
-        )
-        self._paste = ipywidgets.Accordion([self._box], titles=("No automatic return? Paste the address",))
-        self._paste.selected_index = None if pending.start_url else 0
-        self._box.tooltip = _HOW_TO_PASTE
+        self._box = ipywidgets.Text(placeholder="http://…?code=…&state=…", continuous_update=False)
         self._box.observe(self._pasted, names="value")
-        self._view = ipywidgets.VBox([self._link, self._status, self._facts, self._paste])
+        how = ipywidgets.HTML(_HOW_TO_PASTE)
+        self._paste = ipywidgets.Accordion([ipywidgets.VBox([how, self._box])], titles=(_PASTE,))
+        self._paste.selected_index = None if pending.start_url else 0
+        self._leave = ipywidgets.Button(description=_TO_DISCONNECT, tooltip=_LEAVING)
+        self._leave.on_click(self._asked_to_disconnect)
+        style = ipywidgets.HTML(card.STYLE, layout=ipywidgets.Layout(display="none"))
+        self._view = ipywidgets.VBox([style, self._head, self._link, self._facts, self._paste, self._leave])
+        self._view.add_class("s4s-panel")
         self._show()
-        pending.watch(self._ended)
+        pending.watch(self._moved)
 
     @property
     def authorize_url(self) -> str:
@@ -66,9 +64,13 @@ class LaunchPanel:
         return self._pending.start_url
 
     @property
-    def status(self) -> LaunchStatus:
-        """How far the launch has come: waiting, connecting, connected or refused."""
-        return self._pending.status
+    def status(self) -> card.PanelStatus:
+        """How far the launch has come, and then how the access stands.
+
+        One of waiting, connecting, connected, expiring, refresh failed, ended, and refused.
+        """
+        connection = self._pending.connection
+        return connection.state if connection else self._pending.status
 
     def answer(self, redirected_to: str) -> Connection:
         """Finish the launch with the address that the browser ended on.
@@ -102,11 +104,32 @@ class LaunchPanel:
         """
         return self._pending.wait(timeout_s)
 
+    def disconnect(self) -> bool:
+        """Have the access taken back where the server offers that, and forget it here in any case.
+
+        Returns
+        -------
+        bool
+            Whether the server took it back.
+
+        Raises
+        ------
+        LaunchNotFinished
+            If nobody is connected yet.
+        """
+        connection = self._pending.connection
+        if connection is None:
+            raise LaunchNotFinished("There is nothing to disconnect: nobody has approved yet.")
+        taken_back = connection.disconnect()
+        self._parting = _TAKEN_BACK if taken_back else _FORGOTTEN
+        self._show()
+        return taken_back
+
     def close(self) -> None:
         """Stop listening, and take the panel off the page."""
         self._closed.set()
         self._pending.close()
-        for widget in (*self._view.children, self._box, self._view):
+        for widget in list(_within(self._view)):
             widget.close()
 
     def _pasted(self, change: dict[str, Any]) -> None:
@@ -120,7 +143,14 @@ class LaunchPanel:
         except S4SError as error:
             self._show(error)
 
-    def _ended(self) -> None:
+    def _asked_to_disconnect(self, button: ipywidgets.Button) -> None:
+        # Another approval costs a person's time, so one click does not do it.
+        if button.description == _TO_DISCONNECT:
+            button.description, button.button_style = _REALLY, "danger"
+            return
+        self.disconnect()
+
+    def _moved(self) -> None:
         self._show(self._pending.error)
         if self._pending.connection:
             threading.Thread(target=self._count_down, name="s4s panel", daemon=True).start()
@@ -131,16 +161,22 @@ class LaunchPanel:
 
     def _show(self, error: S4SError | None = None) -> None:
         """Write all texts anew from the launch."""
-        pending = self._pending
-        ended = pending.status in ("connected", "refused")
-        url = pending.start_url or pending.authorize_url
+        pending, status = self._pending, self.status
+        connection = pending.connection
+        ended = connection is not None or pending.status == "refused"
+        said = error or (connection.renewal_error if connection else None)
+        self._head.value = card.heading(status, pending.fhir_url, str(said or self._parting))
         # An ended launch has nothing to link to, and its address need not stay in the notebook.
-        server = escape(without_query(pending.fhir_url))
-        self._link.value = "" if ended else _LINK.format(url=escape(url), server=server)
-        said = f"{_STATUS_TEXT[pending.status]} {error}" if error else _STATUS_TEXT[pending.status]
-        self._status.value = escape(said)
-        self._facts.value = _facts(pending.connection) if pending.connection else ""
-        self._paste.layout.display = "none" if ended else ""
+        self._link.value = "" if ended else card.link(pending.start_url or pending.authorize_url)
+        self._facts.value = card.facts(connection) if connection and status != "ended" else ""
+        self._leave.description, self._leave.button_style = _TO_DISCONNECT, ""
+        for widget, shown in (
+            (self._link, not ended),
+            (self._facts, bool(self._facts.value)),
+            (self._paste, not ended),
+            (self._leave, bool(self._facts.value)),
+        ):
+            widget.layout.display = "" if shown else "none"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = self._view._repr_mimebundle_(**options) or {}
@@ -154,21 +190,10 @@ class LaunchPanel:
         raise TypeError("A launch panel cannot leave this process.")
 
 
-def _facts(connection: Connection) -> str:
-    try:
-        not_granted = connection.not_granted
-    except GrantExpired as error:
-        return escape(str(error))
-    then = "then it ends" if "offline_access" in not_granted else "then renewed"
-    rows = {
-        "server": escape(without_query(connection.fhir_url)),
-        "patient": escape(connection.patient_id),
-        "granted": ", ".join(f"<code>{escape(scope)}</code>" for scope in connection.scope.split()),
-        "not granted": ", ".join(f"<s><code>{escape(scope)}</code></s>" for scope in not_granted),
-        "access": f"{connection.minutes_left} min left, {then}",
-    }
-    cells = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in rows.items() if value)
-    return f'<table class="rendered_html">{cells}</table>'
+def _within(view: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    yield view
+    for child in getattr(view, "children", ()):
+        yield from _within(child)
 
 
 def launch(

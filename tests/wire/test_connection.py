@@ -238,13 +238,13 @@ def test_a_narrower_grant_warns_whoever_waits(pending: PendingLaunch, server: Sm
         pending.wait(0)
 
 
-def test_watchers_hear_of_the_end_once_even_when_they_come_late(pending: PendingLaunch) -> None:
+def test_watchers_hear_of_each_step_once_and_of_the_end_even_when_they_come_late(pending: PendingLaunch) -> None:
     heard: list[str] = []
     pending.watch(lambda: heard.append(pending.status))
     approve(_start(pending))
     pending.wait(5)
     pending.watch(lambda: heard.append("late"))
-    assert heard == ["connected", "late"]
+    assert heard == ["connecting", "connected", "late"]
 
 
 def test_a_second_launch_in_one_process_does_not_find_the_port_taken(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import html
 import json
 import pickle
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import ipywidgets
 import pytest
 
-from s4s_lab.errors import LaunchNotFinished, LaunchRefused, ScopeNarrowed
+from s4s_lab.errors import GrantExpired, LaunchNotFinished, LaunchRefused, ScopeNarrowed, UnexpectedAnswer
+from s4s_lab.smart import MemoryGrants
 from s4s_lab.values import Registration
+from s4s_lab.values.instants import utc_now
 from s4s_lab.widgets import LaunchPanel, launch
 from tests.wire.smart.browser import approve, redirected_to
-from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, SmartServer
+from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, Canned, SmartServer
 
 
 @pytest.fixture
@@ -63,9 +68,9 @@ def test_the_text_is_the_same_from_run_to_run(panel: LaunchPanel) -> None:
 def test_a_waiting_panel_links_to_its_start_address_as_a_button(panel: LaunchPanel) -> None:
     saved = _saved(panel)
     assert f'href=\\"{panel.start_url}\\"' in saved
-    assert "jupyter-button widget-button mod-primary" in saved
+    assert "Open the consent page" in saved
     assert 'target=\\"_blank\\"' in saved
-    assert "Waiting for the participant" in saved
+    assert ">Waiting</span>" in saved
     assert panel.status == "waiting"
 
 
@@ -82,7 +87,7 @@ def test_a_connected_panel_shows_patient_scopes_and_minutes(panel: LaunchPanel, 
     saved = _saved(panel)
     assert connection.patient_id == PATIENT
     assert repr(panel) == "LaunchPanel(server=http://127.0.0.1, status=connected)"
-    for part in (PATIENT, server.fhir_url, "<code>patient/*.read</code>", "60 min left, then renewed"):
+    for part in (PATIENT, server.fhir_url, ">patient/*.read</span>", "60 min left, then renewed", ">Connected</span>"):
         assert part in saved
     assert "not granted" not in saved
 
@@ -101,8 +106,9 @@ def test_what_was_not_granted_is_struck_out(panel: LaunchPanel, server: SmartSer
     with pytest.warns(ScopeNarrowed):
         panel.wait(5)
     saved = _saved(panel)
-    assert "<s><code>patient/*.read</code></s>, <s><code>offline_access</code></s>" in saved
-    assert "then it ends" in saved
+    struck = re.findall(r's4s-scope s4s-warn\\">([^<]*)<', saved)
+    assert struck == ["patient/*.read", "offline_access"]
+    assert "not renewable: then the participant approves again" in saved
 
 
 def test_a_pasted_answer_connects_and_the_box_is_empty_at_once(panel: LaunchPanel) -> None:
@@ -174,3 +180,82 @@ def test_a_closed_panel_leaves_no_widget_and_no_listener(server: SmartServer, re
 def test_a_panel_cannot_be_pickled(panel: LaunchPanel) -> None:
     with pytest.raises(TypeError):
         pickle.dumps(panel)
+
+
+def _leave_button() -> ipywidgets.Button:
+    (button,) = (one for one in ipywidgets.widgets.widget._instances.values() if isinstance(one, ipywidgets.Button))
+    return button
+
+
+def test_the_exchange_is_shown_while_it_lasts(panel: LaunchPanel, server: SmartServer) -> None:
+    seen: list[str] = []
+    heads = [one for one in ipywidgets.widgets.widget._instances.values() if isinstance(one, ipywidgets.HTML)]
+    for one in heads:
+        one.observe(lambda change: seen.append(change["new"]), names="value")
+    approve(_start(panel))
+    panel.wait(5)
+    words = re.findall(r'role="status">([^<]*)<', " ".join(seen))
+    assert words[:2] == ["Exchanging", "Connected"]
+
+
+def _stand(panel: LaunchPanel, **changed: Any) -> str:
+    """Let the grant be another, as time and servers make it, and return the panel's word for that."""
+    grants = panel.wait(5).grants
+    assert isinstance(grants, MemoryGrants)
+    grants._grant = replace(grants.read(), **changed)
+    panel._show()
+    return panel.status
+
+
+def test_a_token_about_to_end_is_shown_as_expiring(panel: LaunchPanel) -> None:
+    approve(_start(panel))
+    assert _stand(panel, expires_at=utc_now() + timedelta(seconds=50)) == "expiring"
+    assert ">Expiring</span>" in _saved(panel)
+    assert "1 min left, then renewed by itself" in _saved(panel)
+    assert _stand(panel, expires_at=utc_now() - timedelta(seconds=1)) == "expiring"
+    assert "run out, and is renewed with the next request" in _saved(panel)
+    assert _stand(panel, expires_at=utc_now() - timedelta(seconds=1), refresh_token=None) == "ended"
+    assert "launch again" in _saved(panel)
+
+
+def test_a_renewal_that_fails_is_shown_with_its_reason_until_one_works(panel: LaunchPanel, server: SmartServer) -> None:
+    approve(_start(panel))
+    link = panel.wait(5)
+    server.canned["/token"].extend([Canned(500)] * 2)  # a lost answer is asked for once more
+    with pytest.raises(UnexpectedAnswer):
+        link.grants.renew(link.grants.read().generation, link._renewed)
+    panel._show()
+    assert panel.status == "refresh failed"
+    assert ">Refresh failed</span>" in _saved(panel)
+    assert str(link.renewal_error) in html.unescape(_saved(panel))
+    link.grants.renew(link.grants.read().generation, link._renewed)
+    panel._show()
+    assert panel.status == "connected"
+    assert "Refresh failed" not in _saved(panel)
+
+
+def test_disconnecting_takes_two_clicks_and_leaves_nothing(panel: LaunchPanel, server: SmartServer) -> None:
+    approve(_start(panel))
+    link = panel.wait(5)
+    button = _leave_button()
+    button.click()
+    assert (panel.status, button.description) == ("connected", "Really disconnect?")
+    button.click()
+    assert panel.status == "ended"
+    assert PATIENT not in _saved(panel)
+    with pytest.raises(GrantExpired):
+        link.grants.read()
+
+
+def test_a_click_that_was_not_meant_is_forgotten(panel: LaunchPanel) -> None:
+    approve(_start(panel))
+    panel.wait(5)
+    _leave_button().click()
+    panel._show()  # as it does by itself now and then
+    _leave_button().click()
+    assert panel.status == "connected"
+
+
+def test_nobody_can_be_disconnected_before_the_answer(panel: LaunchPanel) -> None:
+    with pytest.raises(LaunchNotFinished):
+        panel.disconnect()
