@@ -23,6 +23,7 @@ from s4s_lab.smart import (
     SmartConfiguration,
     introspect,
     lacking,
+    not_declared,
     refresh_grant,
     revoke,
     shown_server,
@@ -34,7 +35,6 @@ from s4s_lab.values.origins import origin_of
 ConnectionState = Literal["connected", "expiring", "refresh failed", "ended"]
 _PATIENCE = Patience()
 _SHORT = Patience(budget_s=10.0)
-_LAST_S = 60.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,6 +93,22 @@ class Connection:
         return lacking(self.grants.read(), self.registration.scope)
 
     @property
+    def lacks(self) -> tuple[str, ...]:
+        """What S4S needs and the server does not declare, in words; empty for one that declares nothing of itself."""
+        return lacks_of(self.configuration, self.registration, self.capability)
+
+    @property
+    def fhir_user(self) -> str | None:
+        """Who signed in, as the address of a FHIR resource; None where `openid fhirUser` was not granted.
+
+        Raises
+        ------
+        GrantExpired
+            If the grant was dropped.
+        """
+        return self.grants.read().fhir_user
+
+    @property
     def minutes_left(self) -> int:
         """How long the access token is still good [min], rounded up; 0 when there is none any more."""
         try:
@@ -125,7 +141,7 @@ class Connection:
             return "ended"
         if failure is not None:
             return "refresh failed"
-        return "expiring" if grant.due(now) or grant.seconds_left(now) < _LAST_S else "connected"
+        return "expiring" if grant.ends_soon(now) else "connected"
 
     def introspect(self) -> Introspection:
         """Ask the server what the access token is good for.
@@ -235,6 +251,25 @@ class Connection:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A connection cannot be pickled or copied: pass its grants file and reopen it there.")
+
+
+def lacks_of(
+    configuration: SmartConfiguration, registration: Registration, capability: Capability, *, from_ehr: bool = False
+) -> tuple[str, ...]:
+    """List what S4S needs and a server does not declare, in words.
+
+    Parameters
+    ----------
+    configuration : SmartConfiguration
+        Of the server.
+    registration : Registration
+        The client, and what it asks for.
+    capability : Capability
+        Of the server.
+    from_ehr : bool
+        Whether the launch begins in the EHR.
+    """
+    return (*not_declared(configuration, registration, from_ehr=from_ehr), *capability.lacks)
 
 
 def connection_of(configuration: SmartConfiguration, origin: GrantOrigin, grants: GrantStore) -> Connection:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from s4s_lab.connection.connection import Connection, connection_of
-from s4s_lab.errors import S4SError
+from s4s_lab.connection.connection import Connection, connection_of, lacks_of
+from s4s_lab.errors import LaunchRefused, NotDeclared, S4SError, UsageError
+from s4s_lab.fhir import Capability
 from s4s_lab.net import HttpClient, Patience
 from s4s_lab.smart import (
     LAUNCH_PATIENCE,
@@ -16,26 +19,65 @@ from s4s_lab.smart import (
     FileGrants,
     Grant,
     GrantOrigin,
+    KeptClient,
+    Launch,
     LaunchInProgress,
     MemoryGrants,
+    RedirectListener,
+    SmartConfiguration,
     begin_launch,
     discover,
     listen_for,
     redirect_uri_here,
-    register,
+    redirect_uri_of,
 )
-from s4s_lab.values import Registration
+from s4s_lab.values import Registration, Secret
 from s4s_lab.values.instants import utc_now
-from s4s_lab.values.origins import origin_of
+from s4s_lab.values.origins import origin_of, without_query
+
+_UNKNOWN_CLIENT = ("invalid_client", "unauthorized_client")
 
 
 class PendingLaunch(LaunchInProgress[Connection]):
-    """One launch that waits for the participant, and makes a connection of the answer."""
+    """One launch that waits for the participant, and makes a connection of the answer.
+
+    Parameters
+    ----------
+    launch, connect, listener
+        As for `LaunchInProgress`.
+    lacks : tuple of str
+        What S4S needs and the server does not declare, in words.
+    """
 
     @property
     def connection(self) -> Connection | None:
         """What came of it, when it ended well."""
         return self.made
+
+    def __init__(
+        self,
+        launch: Launch,
+        connect: Callable[[Grant], Connection],
+        listener: RedirectListener | None,
+        lacks: tuple[str, ...] = (),
+    ) -> None:
+        self.lacks = lacks
+        super().__init__(launch, connect, listener)
+
+
+@dataclass(frozen=True)
+class _Client:
+    """The client of one launch: as it is registered, and where the browser returns to this time."""
+
+    registration: Registration
+    redirect_uri: str
+    kept: KeptClient | None
+
+    def forget_if_unknown(self, pending: PendingLaunch) -> None:
+        """Drop a registration of our own making that the server has forgotten; the next launch makes another."""
+        unknown = isinstance(pending.error, LaunchRefused) and pending.error.error in _UNKNOWN_CLIENT
+        if self.kept is not None and unknown:
+            self.kept.drop()
 
 
 def prepare_launch(
@@ -46,10 +88,12 @@ def prepare_launch(
     redirect_uri: str | None = None,
     capture: Capture | None = None,
     grants_file: Path | None = None,
+    keyring: bool = False,
     allowed_origins: frozenset[str] = frozenset(),
+    launch_token: Secret | str | None = None,
     patience: Patience = LAUNCH_PATIENCE,
 ) -> PendingLaunch:
-    """Begin a standalone launch, and listen for its answer where the redirect URI leads to this machine.
+    """Begin a launch, and listen for its answer where the redirect URI leads to this machine.
 
     Parameters
     ----------
@@ -66,8 +110,13 @@ def prepare_launch(
         How the redirect is caught; told by the redirect URI and by where this runs when it is left out.
     grants_file : Path, optional
         Where the grant is kept, in a folder of mode 0700; in memory when it is left out.
+    keyring : bool
+        Whether to put the grant into the system's keyring, and into `grants_file` only where there.
     allowed_origins : frozenset of str
         Origins that may be talked to, and get the access token, besides the server's own.
+    launch_token : Secret or str, optional
+        What an EHR that opened the app said as `launch` (`smart.EhrLaunch`), `fhir_url` being its `iss`; left out, the
+        launch is a standalone one.
     patience : Patience
         How long to wait for a busy server while it is found out how to be authorized; a minute by default.
 
@@ -81,31 +130,60 @@ def prepare_launch(
     LaunchNotTried
         If there is no registration to be had, or the redirect URI's port is taken.
     UsageError
-        If `grants_file` cannot be kept private.
+        If `grants_file` cannot be kept private, or there is no keyring.
     S4SError
         As `smart.discover`, with its warnings.
+
+    Warns
+    -----
+    NotDeclared
+        If the server does not declare what S4S needs; the launch goes on.
     """
+    if keyring and grants_file is None:
+        raise UsageError("A grant in the keyring needs a file that says where.", hint="Give grants_file too.")
     allowed = frozenset(map(origin_of, allowed_origins))
     if grants_file:
-        FileGrants.prepare(grants_file)
+        FileGrants.prepare(grants_file, keyring=keyring)
     with HttpClient(patience=patience) as client:
         configuration = discover(client, fhir_url, allowed_origins=allowed)
-        returns_to = registration.redirect_uri if registration else (redirect_uri or redirect_uri_here(capture))
+        returns_to = redirect_uri_of(registration) if registration else (redirect_uri or redirect_uri_here(capture))
         listener = listen_for(returns_to, capture)
         try:
-            registered = registration or register(client, configuration, redirect_uri=returns_to)
+            used = _client_of(client, configuration, registration, returns_to)
         except S4SError:
             if listener:
                 listener.close()
             raise
     endpoint = configuration.token_endpoint
-    origin = GrantOrigin(configuration.fhir_url, endpoint, registered, participant_id, allowed_origins=allowed)
+    origin = GrantOrigin(configuration.fhir_url, endpoint, used.registration, participant_id, allowed_origins=allowed)
 
     def connect_with(grant: Grant) -> Connection:
-        grants = FileGrants.keep(grants_file, origin, grant) if grants_file else MemoryGrants(grant)
+        grants = FileGrants.keep(grants_file, origin, grant, keyring=keyring) if grants_file else MemoryGrants(grant)
         return replace(connection_of(configuration, origin, grants), granted_at=utc_now())
 
-    return PendingLaunch(begin_launch(configuration, registered), connect_with, listener)
+    token = Secret(launch_token) if isinstance(launch_token, str) else launch_token
+    launch = begin_launch(configuration, replace(used.registration, redirect_uri=returns_to), token=token)
+    pending = PendingLaunch(launch, connect_with, listener, _lacks(configuration, used.registration, token))
+    pending.watch(partial(used.forget_if_unknown, pending))
+    return pending
+
+
+def _client_of(
+    client: HttpClient, configuration: SmartConfiguration, registration: Registration | None, redirect_uri: str
+) -> _Client:
+    if registration is not None:
+        return _Client(registration, redirect_uri, None)
+    kept = KeptClient.of(configuration, redirect_uri)
+    return _Client(kept.registered(client, configuration, redirect_uri), redirect_uri, kept)
+
+
+def _lacks(configuration: SmartConfiguration, registration: Registration, token: Secret | None) -> tuple[str, ...]:
+    capability = Capability.from_json(dict(configuration.capability_statement))
+    lacks = lacks_of(configuration, registration, capability, from_ehr=token is not None)
+    if lacks:
+        server = without_query(configuration.fhir_url)
+        warnings.warn(NotDeclared(f"{server} does not declare: {'; '.join(lacks)}."), stacklevel=3)
+    return lacks
 
 
 def connect(
@@ -118,13 +196,15 @@ def connect(
     redirect_uri: str | None = None,
     capture: Capture | None = None,
     grants_file: Path | None = None,
+    keyring: bool = False,
     allowed_origins: frozenset[str] = frozenset(),
+    launch_token: Secret | str | None = None,
 ) -> Connection:
     """Launch, and wait until the participant has answered; may be interrupted.
 
     Parameters
     ----------
-    fhir_url, registration, participant_id, redirect_uri, capture, grants_file, allowed_origins
+    fhir_url, registration, participant_id, redirect_uri, capture, grants_file, keyring, allowed_origins, launch_token
         As for `prepare_launch`.
     show : callable
         Receives the authorize URL, for the participant to open.
@@ -145,7 +225,9 @@ def connect(
         redirect_uri=redirect_uri,
         capture=capture,
         grants_file=grants_file,
+        keyring=keyring,
         allowed_origins=allowed_origins,
+        launch_token=launch_token,
     )
     with closing(pending):
         show(pending.authorize_url)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from s4s_lab.fhir.elements import objects, text
 
 FhirVersion = Literal["stu3", "r4"]
+_S4S_TYPES = ("ImagingStudy", "ExplanationOfBenefit")
 _VERSIONS: dict[str, FhirVersion] = {"3": "stu3", "4": "r4"}
 
 
@@ -88,6 +89,28 @@ class Capability:
             Such as `ImagingStudy`.
         """
         return not self.resources or self.declares(resource_type)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What the S4S imaging use case needs and the server does not declare, in words.
+
+        A server that lists no resource types at all is not judged by them.
+
+        References
+        ----------
+        S4S imaging page: FHIR STU3, ImagingStudy and ExplanationOfBenefit by patient.
+        """
+        lacks = []
+        if self.fhir_version is None and self.fhir_version_text:
+            lacks.append(f"FHIR STU3 or R4 (it has {self.fhir_version_text})")
+        for resource_type in _S4S_TYPES if self.resources else ():
+            if not self.declares(resource_type):
+                lacks.append(resource_type)
+            elif not self.declares(resource_type, interaction="search-type"):
+                lacks.append(f"searches for {resource_type}")
+            elif not self.declares(resource_type, parameter="patient"):
+                lacks.append(f"{resource_type} by patient")
+        return tuple(lacks)
 
 
 def _texts(value: object, element: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from s4s_lab.errors import UnexpectedAnswer, UsageError
-from s4s_lab.values.origins import is_loopback, origin_of, require_secure, without_query
+from s4s_lab.values.origins import base_url, is_loopback, origin_of, require_secure, without_query
 
 # The names inside the CapabilityStatement's extension, and what the well-known document calls the same.
 _ENDPOINT_OF = {
@@ -42,6 +42,12 @@ class SmartConfiguration:
         Whether every authorization response carries `iss`.
     associated_origins : frozenset of str
         Origins of `associated_endpoints`, which may receive the same token.
+    imaging_endpoints : tuple of str
+        FHIR base URLs of the associated endpoints that declare `smart-imaging-access`.
+    auth_methods, challenge_methods : frozenset of str
+        `token_endpoint_auth_methods_supported` and `code_challenge_methods_supported`; empty where not listed.
+    jwks_uri : str or None
+        Where the server's public keys are.
     source : {"well-known", "metadata"}
         Which document the endpoints come from.
     capability_statement : mapping
@@ -64,6 +70,10 @@ class SmartConfiguration:
     scopes_supported: frozenset[str] = frozenset()
     iss_parameter_supported: bool = False
     associated_origins: frozenset[str] = frozenset()
+    imaging_endpoints: tuple[str, ...] = ()
+    auth_methods: frozenset[str] = frozenset()
+    challenge_methods: frozenset[str] = frozenset()
+    jwks_uri: str | None = None
     source: Literal["well-known", "metadata"] = "well-known"
     capability_statement: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
@@ -186,7 +196,7 @@ def configure(
     facts = well_known or {}
     issuer = facts.get("issuer")
     checked: dict[str, Any] = {name: checked_endpoint(name, endpoints[name]) for name in _REQUIRED}
-    checked |= {name: url for name, url in endpoints.items() if name not in _REQUIRED and _is_usable(url)}
+    checked |= {name: url for name, url in endpoints.items() if name not in _REQUIRED and is_usable(url)}
     return SmartConfiguration(
         fhir_url=fhir_url,
         **checked,
@@ -194,7 +204,11 @@ def configure(
         capabilities=_strings(facts.get("capabilities")),
         scopes_supported=_strings(facts.get("scopes_supported")),
         iss_parameter_supported=facts.get("authorization_response_iss_parameter_supported") is True,
-        associated_origins=_associated_origins(facts),
+        associated_origins=frozenset(origin_of(url) for url, _ in _associated(facts)),
+        imaging_endpoints=tuple(base_url(url) for url, can in _associated(facts) if "smart-imaging-access" in can),
+        auth_methods=_strings(facts.get("token_endpoint_auth_methods_supported")),
+        challenge_methods=_strings(facts.get("code_challenge_methods_supported")),
+        jwks_uri=_usable(facts.get("jwks_uri")),
         source="metadata" if well_known is None else "well-known",
         capability_statement=capability_statement,
     )
@@ -229,7 +243,14 @@ def checked_endpoint(name: str, url: str) -> str:
     return url
 
 
-def _is_usable(url: str) -> bool:
+def is_usable(url: str) -> bool:
+    """Say whether a participant or a secret may be sent to an address.
+
+    Parameters
+    ----------
+    url : str
+        As the server names it.
+    """
     try:
         checked_endpoint("endpoint", url)
     except UnexpectedAnswer:
@@ -241,6 +262,11 @@ def _strings(value: object) -> frozenset[str]:
     return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
 
 
-def _associated_origins(document: Mapping[str, Any]) -> frozenset[str]:
-    urls = [item.get("url") for item in _dicts(document.get("associated_endpoints"))]
-    return frozenset(origin_of(url) for url in urls if isinstance(url, str) and _is_usable(url))
+def _usable(url: object) -> str | None:
+    return url if isinstance(url, str) and is_usable(url) else None
+
+
+def _associated(document: Mapping[str, Any]) -> list[tuple[str, frozenset[str]]]:
+    """Return address and capabilities of the endpoints that take the same token (SMART 2.2, `associated_endpoints`)."""
+    named = _dicts(document.get("associated_endpoints"))
+    return [(url, _strings(one.get("capabilities"))) for one in named if (url := _usable(one.get("url")))]

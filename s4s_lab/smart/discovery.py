@@ -15,6 +15,7 @@ from s4s_lab.smart.configuration import (
     SmartConfiguration,
     checked_endpoint,
     configure,
+    is_usable,
     missing_endpoints,
     oauth_uris,
     well_known_endpoints,
@@ -91,7 +92,7 @@ def discover(client: HttpClient, fhir_url: str, *, allowed_origins: frozenset[st
         _compare(of_well_known, of_statement, allowed_origins)
     return configure(
         base,
-        of_well_known if well_known_serves else of_statement,
+        _completed(of_well_known, of_statement) if well_known_serves else of_statement,
         well_known=well_known if well_known_serves else None,
         capability_statement=statement,
     )
@@ -124,6 +125,13 @@ def _lacks(endpoints: Mapping[str, str]) -> str:
     return f"names {'other endpoints but ' if endpoints else ''}no {missing}"
 
 
+def _completed(well_known: Mapping[str, str], statement: Mapping[str, str]) -> dict[str, str]:
+    """Return the well-known document's endpoints, and what only the other one names at the token endpoint's origin."""
+    home = origin_of(checked_endpoint("token_endpoint", well_known["token_endpoint"]))
+    more = {name: url for name, url in statement.items() if is_usable(url) and origin_of(url) == home}
+    return {**more, **well_known}
+
+
 def _compare(well_known: Mapping[str, str], statement: Mapping[str, str], allowed_origins: frozenset[str]) -> None:
     for name in ("authorization_endpoint", "token_endpoint"):
         first, second = checked_endpoint(name, well_known[name]), checked_endpoint(name, statement[name])
@@ -142,4 +150,5 @@ def _compare(well_known: Mapping[str, str], statement: Mapping[str, str], allowe
 
 def _normal(url: str) -> tuple[str, str, str]:
     parts = urlsplit(url)
-    return origin_of(url), parts.path, parts.query
+    # A slash too many at the end is no other endpoint.
+    return origin_of(url), parts.path.rstrip("/"), parts.query

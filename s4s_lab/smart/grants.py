@@ -33,6 +33,8 @@ class Grant:
         Grows with every renewal; tells who holds an older token.
     lifetime_s : int, optional
         How long the access token lived when it was new [s].
+    fhir_user : str or None
+        Who signed in, as the address of a FHIR resource; None where `openid fhirUser` was not granted.
 
     References
     ----------
@@ -46,6 +48,7 @@ class Grant:
     expires_at: datetime
     generation: int
     lifetime_s: int = DEFAULT_LIFETIME_S
+    fhir_user: str | None = None
 
     def seconds_left(self, now: datetime) -> float:
         """Return how long the access token is still good [s], never less than 0.
@@ -57,8 +60,8 @@ class Grant:
         """
         return max(0.0, (self.expires_at - now).total_seconds())
 
-    def due(self, now: datetime) -> bool:
-        """Say whether the access token should be renewed before it is used again.
+    def ends_soon(self, now: datetime) -> bool:
+        """Say whether the access token is about to end.
 
         That is when less than max(60 s, 5 % of the lifetime) is left, but never more than half of the lifetime: a token
         that lives for a minute would otherwise be renewed before each request.
@@ -69,7 +72,17 @@ class Grant:
             Aware.
         """
         margin = min(max(60.0, 0.05 * self.lifetime_s), 0.5 * self.lifetime_s)
-        return self.refresh_token is not None and self.expires_at - now < timedelta(seconds=margin)
+        return self.expires_at - now < timedelta(seconds=margin)
+
+    def due(self, now: datetime) -> bool:
+        """Say whether the access token should be renewed before it is used again.
+
+        Parameters
+        ----------
+        now : datetime
+            Aware.
+        """
+        return self.refresh_token is not None and self.ends_soon(now)
 
 
 class GrantStore(Protocol):

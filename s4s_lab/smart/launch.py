@@ -1,10 +1,10 @@
-"""The standalone launch: an address for the participant's browser, and what becomes of the answer."""
+"""The launch: an address for the participant's browser, and what becomes of the answer."""
 
 from __future__ import annotations
 
 import secrets
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -14,6 +14,7 @@ from s4s_lab.net import HttpClient
 from s4s_lab.smart.answers import belongs_to, code_of, read_answer
 from s4s_lab.smart.configuration import SmartConfiguration, shown_server
 from s4s_lab.smart.grants import Grant
+from s4s_lab.smart.id_tokens import fhir_user_of
 from s4s_lab.smart.scopes import scope_to_ask
 from s4s_lab.smart.tokens import narrowed, redeem_code
 from s4s_lab.values import Registration, Secret
@@ -38,6 +39,10 @@ class Launch:
         Ties the answer to this launch, 256 random bits.
     verifier : Secret
         The PKCE code verifier, 86 characters.
+    token : Secret or None
+        Of a launch that began in an EHR.
+    nonce : Secret or None
+        Ties an ID token to this launch; None where none is asked for.
 
     References
     ----------
@@ -49,11 +54,13 @@ class Launch:
     registration: Registration
     state: Secret
     verifier: Secret
+    token: Secret | None = None
+    nonce: Secret | None = None
 
     @property
     def scope(self) -> str:
         """What is asked for, in the form that the server understands."""
-        return scope_to_ask(self.registration.scope, self.configuration.capabilities)
+        return _scope(self.configuration, self.registration, from_ehr=self.token is not None)
 
     def owns(self, redirected_to: str) -> bool:
         """Say whether an answer may be taken for this launch's: its state is ours, or it is an error without any.
@@ -125,7 +132,7 @@ class Launch:
             As `finish`.
         """
         code = code_of(read_answer(redirected_to), self.state, self.configuration)
-        return redeem_code(
+        grant, id_token = redeem_code(
             client,
             self.configuration.token_endpoint,
             self.registration,
@@ -133,13 +140,19 @@ class Launch:
             verifier=self.verifier,
             scope=self.scope,
         )
+        if self.nonce is None or id_token is None:
+            return grant
+        client_id = self.registration.client_id
+        return replace(grant, fhir_user=fhir_user_of(client, self.configuration, client_id, id_token, self.nonce))
 
     def __repr__(self) -> str:
         return f"Launch(server={shown_server(self.configuration.fhir_url)})"
 
 
-def begin_launch(configuration: SmartConfiguration, registration: Registration) -> Launch:
-    """Begin a standalone launch with a fresh state and PKCE verifier.
+def begin_launch(
+    configuration: SmartConfiguration, registration: Registration, *, token: Secret | None = None
+) -> Launch:
+    """Begin a launch with a fresh state and PKCE verifier.
 
     Parameters
     ----------
@@ -147,6 +160,8 @@ def begin_launch(configuration: SmartConfiguration, registration: Registration) 
         Of the server, from `discover`.
     registration : Registration
         The client that launches.
+    token : Secret, optional
+        What an EHR said as `launch`; a standalone launch when it is left out.
 
     Returns
     -------
@@ -159,15 +174,26 @@ def begin_launch(configuration: SmartConfiguration, registration: Registration) 
     """
     state = Secret(secrets.token_urlsafe(_STATE_BYTES))
     verifier = Secret(secrets.token_urlsafe(_VERIFIER_BYTES))
+    nonce = Secret(secrets.token_urlsafe(_STATE_BYTES)) if "openid" in registration.scope.split() else None
+    optional = {"launch": token, "nonce": nonce}
     authorize_url = prepare_grant_uri(
         configuration.authorization_endpoint,
         registration.client_id,
         "code",
         redirect_uri=registration.redirect_uri,
-        scope=scope_to_ask(registration.scope, configuration.capabilities),
+        scope=_scope(configuration, registration, from_ehr=token is not None),
         state=state.reveal(),
         aud=configuration.fhir_url,
         code_challenge=create_s256_code_challenge(verifier.reveal()),
         code_challenge_method="S256",
+        **{name: value.reveal() for name, value in optional.items() if value is not None},
     )
-    return Launch(authorize_url, configuration, registration, state, verifier)
+    return Launch(authorize_url, configuration, registration, state, verifier, token, nonce)
+
+
+def _scope(configuration: SmartConfiguration, registration: Registration, *, from_ehr: bool) -> str:
+    """Return what to ask for: an EHR names the patient itself, so nobody is to choose one (`launch`)."""
+    asked = registration.scope.split()
+    if from_ehr:
+        asked = ["launch", *(scope for scope in asked if not scope.startswith("launch"))]
+    return scope_to_ask(" ".join(asked), configuration.capabilities)

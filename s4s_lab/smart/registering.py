@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,6 +15,24 @@ from s4s_lab.smart.scopes import scope_to_ask
 from s4s_lab.values import S4S_SCOPE, Registration, Secret
 from s4s_lab.values.origins import without_query
 
+
+@dataclass(frozen=True)
+class Registered:
+    """A registration that was just made.
+
+    Parameters
+    ----------
+    registration : Registration
+        What launches with it.
+    expires_at : int
+        When its secret ends, in seconds since 1970 [s]; 0: never.
+    """
+
+    registration: Registration
+    expires_at: int = 0
+
+
+_BASIC = "client_secret_basic"
 _BY_HAND = "Register with the server's operator, and pass the Registration with client id and secret."
 
 
@@ -25,7 +44,7 @@ def register(
     scope: str = S4S_SCOPE,
     client_name: str = "S4S Lab",
 ) -> Registration:
-    """Register as a confidential client.
+    """Register as a confidential client, or as a public one with servers that take no secret.
 
     Parameters
     ----------
@@ -58,6 +77,31 @@ def register(
     ----------
     RFC 7591, sections 2 and 3.
     """
+    return register_anew(
+        client, configuration, redirect_uri=redirect_uri, scope=scope, client_name=client_name
+    ).registration
+
+
+def register_anew(
+    client: HttpClient,
+    configuration: SmartConfiguration,
+    *,
+    redirect_uri: str,
+    scope: str = S4S_SCOPE,
+    client_name: str = "S4S Lab",
+) -> Registered:
+    """Do what `register` does, and tell when the secret ends.
+
+    Parameters
+    ----------
+    client, configuration, redirect_uri, scope, client_name
+        As for `register`.
+
+    Raises
+    ------
+    LaunchNotTried, UnexpectedAnswer, NotReachable
+        As `register`.
+    """
     endpoint = configuration.registration_endpoint
     if endpoint is None:
         raise LaunchNotTried(
@@ -69,7 +113,7 @@ def register(
         "redirect_uris": [redirect_uri],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
-        "token_endpoint_auth_method": "client_secret_basic",
+        "token_endpoint_auth_method": _auth_method(configuration),
         "scope": scope_to_ask(scope, configuration.capabilities),
     }
     answer = client.post_json(endpoint, wanted)
@@ -79,12 +123,32 @@ def register(
     client_id, client_secret = body.get("client_id"), body.get("client_secret")
     if not isinstance(client_id, str) or not client_id:
         raise UnexpectedAnswer("The server registered this client without a client id.", hint=_BY_HAND)
-    return Registration(
-        client_id=client_id,
-        client_secret=Secret(client_secret) if isinstance(client_secret, str) and client_secret else None,
-        redirect_uri=redirect_uri,
-        scope=scope,
+    _require_as_asked(body, redirect_uri)
+    secret = Secret(client_secret) if isinstance(client_secret, str) and client_secret else None
+    ends = body.get("client_secret_expires_at")
+    return Registered(
+        Registration(client_id, secret, redirect_uri, scope), ends if isinstance(ends, int) and ends > 0 else 0
     )
+
+
+def _auth_method(configuration: SmartConfiguration) -> str:
+    offered = configuration.auth_methods
+    return "none" if "none" in offered and _BASIC not in offered else _BASIC
+
+
+def _require_as_asked(body: dict[str, Any], redirect_uri: str) -> None:
+    """Check what a server may change of a registration (RFC 7591, section 3.2.1) and we cannot follow."""
+    uris = body.get("redirect_uris", [redirect_uri])
+    if not isinstance(uris, list) or redirect_uri not in uris:
+        raise LaunchNotTried(
+            f"The server registered this client without its redirect URI {redirect_uri}.", hint=_BY_HAND
+        )
+    method = body.get("token_endpoint_auth_method", _BASIC)
+    if method not in (_BASIC, "none"):
+        said = quotable(str(method))
+        raise LaunchNotTried(
+            f"The server registered this client for {said}, which S4S Lab does not use.", hint=_BY_HAND
+        )
 
 
 def _json_object(answer: Answer) -> dict[str, Any]:

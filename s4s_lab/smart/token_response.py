@@ -29,7 +29,7 @@ class TokenResponse:
 
     Parameters
     ----------
-    access_token, refresh_token : Secret or None
+    access_token, refresh_token, id_token : Secret or None
         Not yet checked for their characters.
     token_type, scope, patient, expires_in, error, error_description, description
         As the server sent them, of any JSON type; `description` is what the S4S reference server calls an error's.
@@ -41,6 +41,7 @@ class TokenResponse:
 
     access_token: Secret | None = None
     refresh_token: Secret | None = None
+    id_token: Secret | None = None
     token_type: Any = None
     scope: Any = None
     patient: Any = None
@@ -149,6 +150,7 @@ def grant_of(response: TokenResponse, *, previous: Grant | None, scope: str, ask
         expires_at=asked_at + timedelta(seconds=lifetime_s),
         generation=previous.generation + 1 if previous else 1,
         lifetime_s=lifetime_s,
+        fhir_user=previous.fhir_user if previous else None,
     )
 
 

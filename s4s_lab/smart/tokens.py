@@ -14,8 +14,8 @@ from s4s_lab.values.origins import without_query
 
 def redeem_code(
     client: HttpClient, token_endpoint: str, registration: Registration, *, code: Secret, verifier: Secret, scope: str
-) -> Grant:
-    """Exchange an authorization code for the first grant.
+) -> tuple[Grant, Secret | None]:
+    """Exchange an authorization code for the first grant, and the ID token that may come with it.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def redeem_code(
     answer, asked_at = ask_as_client(client, token_endpoint, registration, form, audience=token_endpoint)
     if answer.status != 200:
         raise refused(answer, secrets=[code, verifier, registration.client_secret])
-    return grant_of(read_response(answer), previous=None, scope=scope, asked_at=asked_at)
+    response = read_response(answer)
+    return grant_of(response, previous=None, scope=scope, asked_at=asked_at), response.id_token
 
 
 def refresh_grant(client: HttpClient, token_endpoint: str, registration: Registration, grant: Grant) -> Grant:
@@ -111,7 +112,7 @@ def lacking(grant: Grant, asked: str) -> list[str]:
     """List the scopes that were asked for and have no effect in a grant.
 
     `launch/patient` has served its purpose when a patient is named, `offline_access` when there is a refresh token,
-    whether the server repeats them or not.
+    `openid` and `fhirUser` when it is known who signed in, whether the server repeats them or not.
 
     Parameters
     ----------
@@ -120,7 +121,9 @@ def lacking(grant: Grant, asked: str) -> list[str]:
     asked : str
         Space-separated scopes.
     """
-    by_effect = {"launch/patient": True, "offline_access": grant.refresh_token is not None}
+    signed_in = grant.fhir_user is not None
+    by_effect = {"launch/patient": True, "launch": True, "offline_access": grant.refresh_token is not None}
+    by_effect |= {"openid": signed_in, "fhirUser": signed_in}
     not_named = scopes_not_granted(asked, grant.scope)
     return [scope for scope in asked.split() if not by_effect.get(scope, scope not in not_named)]
 

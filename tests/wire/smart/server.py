@@ -21,6 +21,17 @@ PATIENT = "smart-1288992"
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
 
+CAPABILITIES = (
+    "launch-standalone",
+    "context-standalone-patient",
+    "client-confidential-symmetric",
+    "client-public",
+    "permission-patient",
+    "permission-offline",
+    "permission-v1",
+)
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request as it arrived."""
@@ -61,7 +72,7 @@ class SmartServer:
             "authorization_endpoint": endpoints["authorize"],
             "token_endpoint": endpoints["token"],
             "registration_endpoint": f"{self.origin}/register",
-            "capabilities": ["launch-standalone", "client-confidential-symmetric", "permission-v1"],
+            "capabilities": list(CAPABILITIES),
             "code_challenge_methods_supported": ["S256"],
         }
         self.statement: dict[str, Any] | None = statement_with(**endpoints)
