@@ -43,7 +43,7 @@ footer {{ margin-top: 1.6rem; padding-top: .9rem; border-top: 1px solid #e3e8ee;
 <h1>{title}</h1>
 {paragraphs}
 <p class="next">{next_step}</p>
-<footer>S4S Lab, on this computer only. Nothing on this page leaves it.</footer>
+<footer>S4S Lab, the program that you came from. This page keeps nothing and sends nothing.</footer>
 </main>
 </body>
 </html>

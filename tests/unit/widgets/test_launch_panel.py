@@ -198,13 +198,18 @@ def test_the_exchange_is_shown_while_it_lasts(panel: LaunchPanel, server: SmartS
     assert words[:2] == ["Exchanging", "Connected"]
 
 
+def _shown(panel: LaunchPanel) -> str:
+    """Let the panel look, as it does by itself now and then, and return its word."""
+    panel._show()
+    return panel.status
+
+
 def _stand(panel: LaunchPanel, **changed: Any) -> str:
     """Let the grant be another, as time and servers make it, and return the panel's word for that."""
     grants = panel.wait(5).grants
     assert isinstance(grants, MemoryGrants)
     grants._grant = replace(grants.read(), **changed)
-    panel._show()
-    return panel.status
+    return _shown(panel)
 
 
 def test_a_token_about_to_end_is_shown_as_expiring(panel: LaunchPanel) -> None:
@@ -224,13 +229,11 @@ def test_a_renewal_that_fails_is_shown_with_its_reason_until_one_works(panel: La
     server.canned["/token"].extend([Canned(500)] * 2)  # a lost answer is asked for once more
     with pytest.raises(UnexpectedAnswer):
         link.grants.renew(link.grants.read().generation, link._renewed)
-    panel._show()
-    assert panel.status == "refresh failed"
+    assert _shown(panel) == "refresh failed"
     assert ">Refresh failed</span>" in _saved(panel)
     assert str(link.renewal_error) in html.unescape(_saved(panel))
     link.grants.renew(link.grants.read().generation, link._renewed)
-    panel._show()
-    assert panel.status == "connected"
+    assert _shown(panel) == "connected"
     assert "Refresh failed" not in _saved(panel)
 
 
