@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from s4s_lab.sandbox.archive import Archive
-from s4s_lab.sandbox.authorization import Clients, Grants, authorization_routes, smart_configuration
+from s4s_lab.sandbox.authorization import Consent, Grants, Tokens, authorization_routes, smart_configuration
 from s4s_lab.sandbox.fhir import FhirService, capability_statement
 from s4s_lab.sandbox.pages import error_page, start_page
 from s4s_lab.sandbox.site import Site
@@ -43,8 +43,8 @@ class Parts:
         Its addresses.
     archive : Archive
         What it serves.
-    clients : Clients
-        Which apps it knows.
+    consent, tokens : Consent and Tokens
+        Its authorization server, with and without pages.
     grants : Grants
         Codes and tokens.
     retrieve_s : float
@@ -53,7 +53,8 @@ class Parts:
 
     site: Site
     archive: Archive
-    clients: Clients
+    consent: Consent
+    tokens: Tokens
     grants: Grants
     retrieve_s: float
 
@@ -106,7 +107,7 @@ def build_app(parts: Parts, hosts: frozenset[str] | None) -> Starlette:
     app = Starlette(
         routes=[
             Route("/", _start(parts), methods=["GET"]),
-            *authorization_routes(parts.site, parts.archive, parts.clients, parts.grants),
+            *authorization_routes(parts.consent, parts.tokens),
             *fhir.routes(),
             *wado.routes(),
         ],

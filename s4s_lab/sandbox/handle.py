@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from s4s_lab.errors import UsageError
 from s4s_lab.sandbox.archive import Participant
@@ -105,6 +106,31 @@ class Sandbox:
             If the app does not listen at its redirect URI.
         """
         return_to_app(answer_consent(_address(launch), {"decision": "deny"}))
+
+    def ehr_launch(self, participant: int | str = 0) -> str:
+        """Open the app as an EHR would, with one patient's record open.
+
+        Parameters
+        ----------
+        participant : int or str
+            Position, patient id or name.
+
+        Returns
+        -------
+        str
+            What the EHR puts after the app's launch address: `?iss=…&launch=…`.
+
+        Raises
+        ------
+        UsageError
+            If there is no such participant.
+
+        References
+        ----------
+        SMART App Launch 2.2, "Launch app: EHR launch".
+        """
+        token = self._running.consent.open_app(self._participant(participant).patient_id)
+        return "?" + urlencode({"iss": self.fhir_url, "launch": token})
 
     def change(self, participant: int | str = 0) -> Change:
         """Let something happen on the server: a new study with a claim, one study changed, one removed.

@@ -19,7 +19,7 @@ from s4s_lab.sandbox.app import Parts, build_app
 from s4s_lab.sandbox.archive import Archive
 from s4s_lab.sandbox.archive.folders import folder_archive
 from s4s_lab.sandbox.archive.synthetic import synthetic_archive
-from s4s_lab.sandbox.authorization import Client, Clients, Grants
+from s4s_lab.sandbox.authorization import Client, Clients, Consent, Grants, Tokens
 from s4s_lab.sandbox.profiles import checked_profile
 from s4s_lab.sandbox.site import Site
 from s4s_lab.values import Registration, Secret
@@ -160,9 +160,10 @@ class Running:
         self.registration = Registration(CLIENT_ID, Secret(secrets.token_urlsafe(24)), settings.redirect_uri)
         clients, self.grants = Clients(), Grants()
         clients.add(Client(CLIENT_ID, CLIENT_NAME, (settings.redirect_uri,), self.registration.client_secret))
-        app = build_app(
-            Parts(self.site, self.archive, clients, self.grants, settings.retrieve_s), _hosts(settings.host)
-        )
+        self.consent = Consent(self.site, self.archive, clients, self.grants)
+        tokens = Tokens(self.site, clients, self.grants)
+        parts = Parts(self.site, self.archive, self.consent, tokens, self.grants, settings.retrieve_s)
+        app = build_app(parts, _hosts(settings.host))
         config = uvicorn.Config(
             app,
             http="h11",

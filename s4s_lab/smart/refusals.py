@@ -14,8 +14,8 @@ _MEANING = {
         "Nothing was shared; launch again if that was not meant.",
     ),
     "invalid_client": (
-        "The server does not accept this client id and secret.",
-        "Check the registration: the secret may be wrong or renewed, or belong to another server.",
+        "The server does not accept this client id and secret or key.",
+        "Check the registration: the secret may be wrong or renewed, or belong to another server; so may the key.",
     ),
     "unauthorized_client": (
         "The server knows this client, but does not allow it this way of launching.",

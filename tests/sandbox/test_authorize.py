@@ -99,7 +99,7 @@ def test_an_app_may_mean_the_server_with_a_slash_at_the_end(app: App) -> None:
 
 
 def test_what_cannot_be_granted_is_left_out_and_the_app_is_told(app: App) -> None:
-    tokens = app.tokens(scope="launch/patient patient/ImagingStudy.cruds openid patient/Coverage.write")
+    tokens = app.tokens(scope="launch/patient patient/ImagingStudy.cruds profile patient/Coverage.write")
     assert tokens["scope"] == "launch/patient patient/ImagingStudy.rs"
     assert "refresh_token" not in tokens
 

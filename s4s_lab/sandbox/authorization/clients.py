@@ -7,15 +7,16 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from s4s_lab.sandbox.authorization.assertions import PublicKey, public_keys
 from s4s_lab.sandbox.authorization.scopes import grantable
 from s4s_lab.sandbox.web import OAuthRefusal
 from s4s_lab.values import S4S_SCOPE, Secret
 
-AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 MAX_CLIENTS = 1000
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -33,13 +34,21 @@ class Client:
     redirect_uris : tuple of str
         Where the browser may be sent back to.
     secret : Secret or None
-        None for public clients.
+        None for public clients, and those with keys.
+    keys : mapping of str to public key
+        By `kid`; empty for clients without keys.
     """
 
     client_id: str
     name: str
     redirect_uris: tuple[str, ...]
     secret: Secret | None
+    keys: Mapping[str, PublicKey] = field(default_factory=dict, hash=False)
+
+    @property
+    def public(self) -> bool:
+        """Whether it cannot prove who it is."""
+        return self.secret is None and not self.keys
 
     def knows_secret(self, offered: str) -> bool:
         """Say whether this is the client's secret.
@@ -67,7 +76,7 @@ class Client:
         """
         if redirect_uri in self.redirect_uris:
             return True
-        return self.secret is None and any(_same_but_port(redirect_uri, known) for known in self.redirect_uris)
+        return self.public and any(_same_but_port(redirect_uri, known) for known in self.redirect_uris)
 
 
 def _same_but_port(offered: str, registered: str) -> bool:
@@ -171,21 +180,30 @@ class Clients:
             raise OAuthRefusal(
                 "invalid_client_metadata", "scope and client_name must be text; no known scope is asked."
             )
-        return self._registered(name[:200], tuple(redirect_uris), method, grantable(scope))
+        keys = _registered_keys(metadata) if method == "private_key_jwt" else {}
+        secret = Secret(secrets.token_urlsafe(32)) if method.startswith("client_secret") else None
+        client = Client(secrets.token_urlsafe(16), name[:200], tuple(redirect_uris), secret, keys)
+        return self._registered(self.add(client), method, grantable(scope))
 
-    def _registered(self, name: str, redirect_uris: tuple[str, ...], method: str, scope: str) -> dict[str, Any]:
-        secret = None if method == "none" else Secret(secrets.token_urlsafe(32))
-        client = self.add(Client(secrets.token_urlsafe(16), name, redirect_uris, secret))
+    def _registered(self, client: Client, method: str, scope: str) -> dict[str, Any]:
         answer: dict[str, Any] = {
             "client_id": client.client_id,
             "client_id_issued_at": int(time.time()),
-            "client_name": name,
-            "redirect_uris": redirect_uris,
+            "client_name": client.name,
+            "redirect_uris": client.redirect_uris,
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": method,
             "scope": scope,
         }
-        if secret is not None:
-            answer |= {"client_secret": secret.reveal(), "client_secret_expires_at": 0}
+        if client.secret is not None:
+            answer |= {"client_secret": client.secret.reveal(), "client_secret_expires_at": 0}
         return answer
+
+
+def _registered_keys(metadata: Mapping[str, Any]) -> dict[str, PublicKey]:
+    try:
+        return public_keys(metadata.get("jwks"))
+    except ValueError as why:
+        text = f"private_key_jwt needs jwks with public RSA (2048 bits) or EC P-384 keys, each with a kid: {why}."
+        raise OAuthRefusal("invalid_client_metadata", text) from None

@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from s4s_lab.sandbox.archive import Archive, Participant
 from s4s_lab.sandbox.authorization.clients import Client, Clients
 from s4s_lab.sandbox.authorization.grants import Grants
-from s4s_lab.sandbox.authorization.scopes import grantable, plain_words
+from s4s_lab.sandbox.authorization.scopes import LAUNCH_EHR, grantable, plain_words
 from s4s_lab.sandbox.pages import Question, Share, consent_page, manage_page
 from s4s_lab.sandbox.site import Site
 from s4s_lab.sandbox.web import OAuthRefusal, PageRefusal, read_form
@@ -44,6 +44,10 @@ class Pending:
         PKCE challenge.
     asked_at : float
         Monotonic clock [s].
+    nonce : str or None
+        For the ID token.
+    patient_id : str or None
+        Whose record an EHR launch is about; None: the participant chooses.
     """
 
     client: Client
@@ -52,6 +56,8 @@ class Pending:
     scope: str
     challenge: str | None
     asked_at: float
+    nonce: str | None = None
+    patient_id: str | None = None
 
 
 class Consent:
@@ -79,8 +85,28 @@ class Consent:
         self._clients = clients
         self._grants = grants
         self._pending: OrderedDict[str, Pending] = OrderedDict()
+        self._launches: OrderedDict[str, str] = OrderedDict()
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
+
+    def open_app(self, patient_id: str) -> str:
+        """Begin an EHR launch: return what stands for the patient who is open in the EHR.
+
+        Parameters
+        ----------
+        patient_id : str
+            Of the patient.
+
+        References
+        ----------
+        SMART App Launch 2.2, "Launch app: EHR launch".
+        """
+        launch = secrets.token_urlsafe(16)
+        with self._lock:
+            self._launches[launch] = patient_id
+            while len(self._launches) > MAX_PENDING:
+                self._launches.popitem(last=False)
+        return launch
 
     async def authorize(self, request: Request) -> Response:
         """Answer an authorization request with the consent page, or send the browser back with an error.
@@ -128,8 +154,26 @@ class Consent:
         scope = grantable(asked.get("scope", ""))
         if not scope:
             raise OAuthRefusal("invalid_scope", "No scope is asked that could be granted, such as patient/*.read.")
-        challenge = _checked_challenge(client, asked)
-        return Pending(client, asked["redirect_uri"], asked["state"], scope, challenge, time.monotonic())
+        return Pending(
+            client,
+            asked["redirect_uri"],
+            asked["state"],
+            scope,
+            _checked_challenge(client, asked),
+            time.monotonic(),
+            asked.get("nonce"),
+            self._opened(asked, scope),
+        )
+
+    def _opened(self, asked: dict[str, str], scope: str) -> str | None:
+        """Return whose record is open in the EHR that launched the app; None for a standalone launch."""
+        if "launch" not in asked and LAUNCH_EHR not in scope.split():
+            return None
+        with self._lock:
+            patient_id = self._launches.get(asked.get("launch", ""))
+        if patient_id is None or LAUNCH_EHR not in scope.split():
+            raise OAuthRefusal("invalid_request", "An EHR launch needs the scope launch and the launch it was given.")
+        return patient_id
 
     def _ask(self, request: Request, pending: Pending) -> Response:
         request_id = secrets.token_urlsafe(16)
@@ -148,7 +192,11 @@ class Consent:
             request_id=request_id,
             csrf=self._csrf(session),
         )
-        people = [(one, self._summary(one)) for one in self._archive.participants]
+        people = [
+            (one, self._summary(one))
+            for one in self._archive.participants
+            if pending.patient_id in (None, one.patient_id)
+        ]
         return _remember(consent_page(question, people), session)
 
     def _summary(self, one: Participant) -> str:
@@ -189,6 +237,8 @@ class Consent:
                 raise PageRefusal("This question was answered before, or is too old.")
             chosen = self._archive.participant(form.get("participant", ""))
             decision = form.get("decision")
+            if chosen is not None and pending.patient_id not in (None, chosen.patient_id):
+                chosen = None
             if decision not in ("approve", "deny") or (decision == "approve" and chosen is None):
                 raise PageRefusal("Choose whose records are meant, and Approve or Deny.")
             del self._pending[form["request"]]
@@ -201,6 +251,7 @@ class Consent:
             pending.scope,
             redirect_uri=pending.redirect_uri,
             challenge=pending.challenge,
+            nonce=pending.nonce,
         )
         return self._back(pending.redirect_uri, pending.state, 303, code=code)
 
@@ -250,7 +301,7 @@ def _remember(page: Response, session: str) -> Response:
 def _checked_challenge(client: Client, asked: dict[str, str]) -> str | None:
     challenge = asked.get("code_challenge")
     if challenge is None:
-        if client.secret is None:
+        if client.public:
             raise OAuthRefusal("invalid_request", "Public clients must send a code_challenge (PKCE, S256).")
         return None
     if asked.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from s4s_lab.sandbox.authorization.clients import Client
-from s4s_lab.sandbox.authorization.scopes import LAUNCH, OFFLINE
+from s4s_lab.sandbox.authorization.scopes import LAUNCH, LAUNCH_EHR, OFFLINE
 from s4s_lab.sandbox.web import OAuthRefusal
 
 CODE_LIFETIME_S = 100
@@ -34,6 +34,8 @@ class Approval:
         Who may see whose record, and how much of it.
     approved_at : float
         Seconds since 1970 [s].
+    nonce : str or None
+        For the ID token, as asked.
     """
 
     approval_id: str
@@ -41,6 +43,7 @@ class Approval:
     patient_id: str
     scope: str
     approved_at: float
+    nonce: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,16 @@ class Grants:
     _tokens: dict[str, Token] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
-    def approve(self, client: Client, patient_id: str, scope: str, *, redirect_uri: str, challenge: str | None) -> str:
+    def approve(
+        self,
+        client: Client,
+        patient_id: str,
+        scope: str,
+        *,
+        redirect_uri: str,
+        challenge: str | None,
+        nonce: str | None = None,
+    ) -> str:
         """Keep a participant's approval and return the code for it.
 
         Parameters
@@ -141,8 +153,10 @@ class Grants:
             Where the code goes.
         challenge : str or None
             PKCE challenge of the request.
+        nonce : str or None
+            Of the request.
         """
-        approval = Approval(secrets.token_urlsafe(9), client.client_id, patient_id, scope, self.now())
+        approval = Approval(secrets.token_urlsafe(9), client.client_id, patient_id, scope, self.now(), nonce)
         code = secrets.token_urlsafe(32)
         with self._lock:
             while len(self._approvals) >= MAX_APPROVALS:
@@ -232,7 +246,7 @@ class Grants:
             "expires_in": ACCESS_LIFETIME_S,
             "scope": scope,
         }
-        if LAUNCH in scope.split():
+        if {LAUNCH, LAUNCH_EHR} & set(scope.split()):
             answer["patient"] = approval.patient_id
         if OFFLINE in approval.scope.split():
             refresh = secrets.token_urlsafe(32)

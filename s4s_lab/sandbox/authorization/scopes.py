@@ -6,8 +6,10 @@ import re
 from typing import Literal
 
 LAUNCH = "launch/patient"
+LAUNCH_EHR = "launch"
 OFFLINE = "offline_access"
-SUPPORTED = ("patient/*.read", "patient/*.rs", LAUNCH, OFFLINE)
+IDENTITY = ("openid", "fhirUser")
+SUPPORTED = ("patient/*.read", "patient/*.rs", LAUNCH, LAUNCH_EHR, OFFLINE, *IDENTITY)
 
 _V1 = re.compile(r"patient/(\*|[A-Z][A-Za-z]*)\.(read|\*)")
 _V2 = re.compile(r"patient/(\*|[A-Z][A-Za-z]*)\.c?(r?)u?d?(s?)")
@@ -32,7 +34,7 @@ def _reading(scope: str) -> tuple[str, str] | None:
 
 
 def _narrowed(scope: str) -> str | None:
-    if scope in (LAUNCH, OFFLINE):
+    if scope in (LAUNCH, LAUNCH_EHR, OFFLINE, *IDENTITY):
         return scope
     reading = _reading(scope)
     if reading is None:
@@ -86,4 +88,6 @@ def plain_words(scope: str) -> list[str]:
     words = [_WORDS.get(name, f"see your {name} records") for name, _ in readings]
     if OFFLINE in scope.split():
         words.append("come back for news later, without asking you again, until you stop it")
+    if "openid" in scope.split():
+        words.append("know that it is you who signed in")
     return list(dict.fromkeys(words))

@@ -6,31 +6,23 @@ from typing import Any
 
 from starlette.routing import Route
 
-from s4s_lab.sandbox.archive import Archive
-from s4s_lab.sandbox.authorization.clients import AUTH_METHODS, Clients
+from s4s_lab.sandbox.authorization.clients import AUTH_METHODS
 from s4s_lab.sandbox.authorization.consent import Consent
-from s4s_lab.sandbox.authorization.grants import Grants
 from s4s_lab.sandbox.authorization.scopes import SUPPORTED
 from s4s_lab.sandbox.authorization.tokens import Tokens
 from s4s_lab.sandbox.site import Site
 
 
-def authorization_routes(site: Site, archive: Archive, clients: Clients, grants: Grants) -> list[Route]:
+def authorization_routes(consent: Consent, tokens: Tokens) -> list[Route]:
     """Return the routes of the authorization server.
 
     Parameters
     ----------
-    site : Site
-        Its addresses.
-    archive : Archive
-        Whose records there are.
-    clients : Clients
-        Which apps are known.
-    grants : Grants
-        Codes and tokens.
+    consent : Consent
+        Its pages.
+    tokens : Tokens
+        Its endpoints without a page.
     """
-    consent = Consent(site, archive, clients, grants)
-    tokens = Tokens(site, clients, grants)
     return [
         Route("/oauth/authorize", consent.authorize, methods=["GET"]),
         Route("/oauth/consent", consent.answer, methods=["POST"]),
@@ -38,6 +30,7 @@ def authorization_routes(site: Site, archive: Archive, clients: Clients, grants:
         Route("/oauth/token", tokens.token, methods=["POST"]),
         Route("/oauth/revoke", tokens.revoke, methods=["POST"]),
         Route("/oauth/introspect", tokens.introspect, methods=["POST"]),
+        Route("/oauth/jwks", tokens.jwks, methods=["GET"]),
         Route("/oauth/register", tokens.register, methods=["POST"]),
     ]
 
@@ -62,7 +55,9 @@ def smart_configuration(site: Site) -> dict[str, Any]:
         "management_endpoint": site.oauth("manage"),
         "introspection_endpoint": site.oauth("introspect"),
         "revocation_endpoint": site.oauth("revoke"),
+        "jwks_uri": site.oauth("jwks"),
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": ["RS384", "ES384"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "response_types_supported": ["code"],
         "scopes_supported": SUPPORTED,
@@ -70,9 +65,13 @@ def smart_configuration(site: Site) -> dict[str, Any]:
         "authorization_response_iss_parameter_supported": True,
         "capabilities": [
             "launch-standalone",
+            "launch-ehr",
             "client-public",
             "client-confidential-symmetric",
+            "client-confidential-asymmetric",
             "context-standalone-patient",
+            "context-ehr-patient",
+            "sso-openid-connect",
             "permission-offline",
             "permission-patient",
             "permission-v1",

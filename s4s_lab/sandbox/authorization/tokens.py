@@ -11,8 +11,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from s4s_lab.sandbox.authorization.assertions import ASSERTION_TYPE, Assertions
 from s4s_lab.sandbox.authorization.clients import Client, Clients
 from s4s_lab.sandbox.authorization.grants import Grants
+from s4s_lab.sandbox.authorization.identity import Identity
 from s4s_lab.sandbox.site import Site
 from s4s_lab.sandbox.web import NO_STORE, OAuthRefusal, json_answer, read_form
 
@@ -63,17 +65,50 @@ class Tokens:
         self._site = site
         self._clients = clients
         self._grants = grants
+        self._identity = Identity(site)
+        self._assertions = Assertions(site.oauth("token"))
 
     def _client(self, request: Request, form: dict[str, str]) -> Client:
         """Return the client that authenticated; public ones only name themselves."""
+        if "client_assertion" in form or "client_assertion_type" in form:
+            return self._signed(request, form)
         client_id, secret = _offered(request.headers.get("authorization"), form)
         client = self._clients.get(client_id)
         if client is None or form.get("client_id", client_id) != client_id:
             raise OAuthRefusal("invalid_client", "The client is unknown.", status=401, headers=_CHALLENGE)
-        public = client.secret is None and not secret
+        public = client.public and not secret
         if not public and not client.knows_secret(secret):
             raise OAuthRefusal("invalid_client", "The client secret is wrong.", status=401, headers=_CHALLENGE)
         return client
+
+    def _signed(self, request: Request, form: dict[str, str]) -> Client:
+        """Return the client that signed an assertion."""
+        if "authorization" in request.headers or "client_secret" in form:
+            raise OAuthRefusal("invalid_request", "Authenticate in one way: with a secret, or with client_assertion.")
+        assertion = form.get("client_assertion", "")
+        try:
+            client = self._clients.get(self._assertions.issuer(assertion))
+        except ValueError:
+            client = None
+        if client is None or not client.keys or form.get("client_id", client.client_id) != client.client_id:
+            wrong: str | None = "it names no client with keys"
+        elif form.get("client_assertion_type") != ASSERTION_TYPE:
+            wrong = f"its type is not {ASSERTION_TYPE}"
+        else:
+            wrong = self._assertions.wrong(assertion, client.client_id, client.keys)
+        if wrong or client is None:
+            raise OAuthRefusal("invalid_client", f"The client_assertion is not accepted: {wrong}.", status=401)
+        return client
+
+    async def jwks(self, _: Request) -> Response:
+        """Tell the key that ID tokens are signed with.
+
+        Parameters
+        ----------
+        _ : Request
+            Any GET.
+        """
+        return json_answer(self._identity.jwks())
 
     async def token(self, request: Request) -> Response:
         """Exchange a code or a refresh token for tokens.
@@ -94,6 +129,10 @@ class Tokens:
         if grant_type == "authorization_code":
             code, redirect_uri = _required(form, "code"), _required(form, "redirect_uri")
             answer = self._grants.redeem(client, code, redirect_uri=redirect_uri, verifier=form.get("code_verifier"))
+            held = self._grants.find(answer["access_token"])
+            if held is not None and "openid" in held.scope.split():
+                approval = held.approval
+                answer["id_token"] = self._identity.token(client.client_id, approval.patient_id, approval.nonce)
         elif grant_type == "refresh_token":
             answer = self._grants.refresh(client, _required(form, "refresh_token"), form.get("scope"))
         else:
@@ -134,8 +173,10 @@ class Tokens:
         """
         form = await read_form(request)
         client = self._client(request, form)
-        if client.secret is None:
-            raise OAuthRefusal("invalid_client", "Only clients with a secret may ask.", status=401, headers=_CHALLENGE)
+        if client.public:
+            raise OAuthRefusal(
+                "invalid_client", "Only clients with a secret or a key may ask.", status=401, headers=_CHALLENGE
+            )
         held = self._grants.find(_required(form, "token"))
         answer: dict[str, Any] = {"active": held is not None}
         if held is not None:

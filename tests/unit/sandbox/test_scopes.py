@@ -16,7 +16,7 @@ from s4s_lab.sandbox.authorization.scopes import covers, grantable, plain_words
         ("patient/*.cruds", "patient/*.rs"),
         ("patient/ImagingStudy.read patient/Coverage.s", "patient/ImagingStudy.read patient/Coverage.s"),
         ("patient/*.write patient/*.cud", ""),
-        ("user/*.read system/*.rs openid fhirUser launch", ""),
+        ("user/*.read system/*.rs profile email launch/encounter", ""),
         ("patient/Observation.rs?category=laboratory", ""),
         ("patient/*.sr", ""),
         ("patient/*. patient/.read patient/*.reading", ""),
