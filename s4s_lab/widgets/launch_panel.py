@@ -12,7 +12,7 @@ import ipywidgets
 from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
 from s4s_lab.errors import LaunchNotFinished, S4SError
 from s4s_lab.smart import Capture, shown_server
-from s4s_lab.values import Registration
+from s4s_lab.values import Registration, Secret
 from s4s_lab.widgets import launch_card as card
 
 _REFRESH_S = 20.0
@@ -167,7 +167,8 @@ class LaunchPanel:
         said = error or (connection.renewal_error if connection else None)
         self._head.value = card.heading(status, pending.fhir_url, str(said or self._parting))
         # An ended launch has nothing to link to, and its address need not stay in the notebook.
-        self._link.value = "" if ended else card.link(pending.start_url or pending.authorize_url)
+        url = pending.start_url or pending.authorize_url
+        self._link.value = "" if ended else card.warned(pending.lacks) + card.link(url)
         self._facts.value = card.facts(connection) if connection and status != "ended" else ""
         self._leave.description, self._leave.button_style = _TO_DISCONNECT, ""
         for widget, shown in (
@@ -204,9 +205,11 @@ def launch(
     redirect_uri: str | None = None,
     capture: Capture | None = None,
     grants_file: Path | None = None,
+    keyring: bool = False,
     allowed_origins: frozenset[str] = frozenset(),
+    launch_token: Secret | str | None = None,
 ) -> LaunchPanel:
-    """Begin a standalone launch, and show it.
+    """Begin a launch, and show it.
 
     Parameters
     ----------
@@ -222,8 +225,12 @@ def launch(
         How the redirect is caught; told by the redirect URI and by where the kernel runs when it is left out.
     grants_file : Path, optional
         Where the grant is kept; in memory when it is left out.
+    keyring : bool
+        Whether to put the grant into the system's keyring, and into `grants_file` only where there.
     allowed_origins : frozenset of str
         Origins that may be talked to, and get the access token, besides the server's own.
+    launch_token : Secret or str, optional
+        What an EHR that opened the notebook said as `launch`; left out, the launch is a standalone one.
 
     Returns
     -------
@@ -242,6 +249,8 @@ def launch(
         redirect_uri=redirect_uri,
         capture=capture,
         grants_file=grants_file,
+        keyring=keyring,
         allowed_origins=allowed_origins,
+        launch_token=launch_token,
     )
     return LaunchPanel(pending)

@@ -22,8 +22,9 @@ const provider = new Provider(issuer, {
     response_types: ['code'],
     id_token_signed_response_alg: 'RS256',
   },
-  scopes: ['openid', 'offline_access', 'launch/patient', 'patient/*.read', 'patient/ImagingStudy.read'],
-  claims: { openid: ['sub', 'fhirUser'] },
+  scopes: ['openid', 'fhirUser', 'offline_access', 'launch/patient', 'patient/*.read', 'patient/ImagingStudy.read'],
+  claims: { openid: ['sub'], fhirUser: ['fhirUser'] },
+  conformIdTokenClaims: false, // as SMART has it: fhirUser stands in the ID token
   extraParams: ['aud', 'launch'],
   findAccount: (ctx, sub) => ({
     accountId: sub,
@@ -45,7 +46,8 @@ const provider = new Provider(issuer, {
 provider.on('grant.revoked', () => events.push({ event: 'revoked' }));
 
 const capabilities = ['launch-standalone', 'client-public', 'client-confidential-symmetric',
-  'client-confidential-asymmetric', 'context-standalone-patient', 'permission-patient', 'permission-offline', 'permission-v1'];
+  'client-confidential-asymmetric', 'context-standalone-patient', 'permission-patient', 'permission-offline', 'permission-v1',
+  'sso-openid-connect'];
 const smart = {
   issuer,
   jwks_uri: `${issuer}/jwks`,
@@ -71,7 +73,11 @@ const statement = {
         extension: [{ url: 'authorize', valueUri: smart.authorization_endpoint }, { url: 'token', valueUri: smart.token_endpoint }],
       }],
     },
-    resource: [{ type: 'ImagingStudy', interaction: [{ code: 'search-type' }], searchParam: [{ name: 'patient', type: 'reference' }] }],
+    resource: ['Patient', 'ImagingStudy', 'ExplanationOfBenefit', 'Endpoint'].map((type) => ({
+      type,
+      interaction: [{ code: 'read' }, { code: 'search-type' }],
+      searchParam: [{ name: 'patient', type: 'reference' }, { name: '_lastUpdated', type: 'date' }],
+    })),
   }],
 };
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pytest
+from joserfc.jwk import ECKey, RSAKey
 
 from s4s_lab.connection import Connection, PendingLaunch, prepare_launch, reopen
 from s4s_lab.errors import GrantExpired, LaunchRefused, ScopeNarrowed
 from s4s_lab.net import HttpClient
-from s4s_lab.smart import FileGrants, begin_launch, discover
-from s4s_lab.values import Registration, Secret
+from s4s_lab.smart import FileGrants, begin_launch, discover, jwks_of
+from s4s_lab.values import PrivateKey, Registration, Secret
 from tests.conftest import missing
 from tests.peers.oidc import NODE, PATIENT, PROVIDER, Provider, consent, running_provider
 
@@ -31,8 +32,26 @@ CLIENTS: list[dict[str, object]] = [
     },
     {"client_id": "public", "token_endpoint_auth_method": "none", "redirect_uris": [REDIRECT_URI]},
 ]
+KEYS = {
+    name: PrivateKey(Secret(jwk.as_pem(private=True).decode()), f"key-{name}")
+    for name, jwk in (("RS384", RSAKey.generate_key(2048)), ("ES384", ECKey.generate_key("P-384")))
+}
+CLIENTS += [
+    {
+        "client_id": f"app with {algorithm}",
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_signing_alg": algorithm,
+        "jwks": jwks_of(key),
+        "redirect_uris": [REDIRECT_URI],
+    }
+    for algorithm, key in KEYS.items()
+]
 CONFIDENTIAL = Registration("confidential app", Secret(SECRET), redirect_uri=REDIRECT_URI)
 PUBLIC = Registration("public", redirect_uri=REDIRECT_URI)
+SIGNING = [Registration(f"app with {name}", None, REDIRECT_URI, private_key=key) for name, key in KEYS.items()]
+every_kind = pytest.mark.parametrize(
+    "registration", [CONFIDENTIAL, PUBLIC, *SIGNING], ids=["confidential", "public", *KEYS]
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +86,7 @@ def _renewed(link: Connection) -> None:
     link.grants.renew(link.grants.read().generation, link._renewed)
 
 
-@pytest.mark.parametrize("registration", [CONFIDENTIAL, PUBLIC], ids=["confidential", "public"])
+@every_kind
 def test_a_launch_is_redeemed_and_reads(provider: Provider, registration: Registration) -> None:
     link = _connected(provider, registration)
     assert link.patient_id == PATIENT
@@ -78,7 +97,7 @@ def test_a_launch_is_redeemed_and_reads(provider: Provider, registration: Regist
     assert "error" not in last
 
 
-@pytest.mark.parametrize("registration", [CONFIDENTIAL, PUBLIC], ids=["confidential", "public"])
+@every_kind
 def test_a_grant_is_renewed_with_rotation_and_without_naming_scopes(
     provider: Provider, registration: Registration, tmp_path: Path
 ) -> None:
@@ -182,3 +201,46 @@ def test_a_grant_kept_from_elsewhere_is_refused_by_the_provider(provider: Provid
     stranger = replace(link, registration=CONFIDENTIAL)
     with pytest.raises(GrantExpired):
         stranger.grants.renew(grant.generation, stranger._renewed)
+
+
+@pytest.mark.parametrize("wrong", ["another key", "another algorithm"])
+def test_a_signature_that_is_not_the_clients_is_refused_by_name(provider: Provider, wrong: str) -> None:
+    stranger = PrivateKey(Secret(RSAKey.generate_key(2048).as_pem(private=True).decode()), "key-RS384")
+    key = stranger if wrong == "another key" else KEYS["ES384"]
+    pending, answer = _launched(provider, replace(SIGNING[0], private_key=key))
+    with pytest.raises(LaunchRefused) as caught:
+        pending.answer(answer)
+    assert caught.value.error == "invalid_client"
+
+
+@every_kind
+def test_a_disconnected_grant_is_revoked_there_and_forgotten_here(
+    provider: Provider, registration: Registration, tmp_path: Path
+) -> None:
+    file = tmp_path / "grants" / "one.json"
+    link = _connected(provider, registration, file)
+    grant, copy = link.grants.read(), tmp_path / "grants" / "copy.json"
+    shutil.copy2(file, copy)
+    assert link.disconnect() is True
+    assert not file.exists()
+    with pytest.raises(GrantExpired):
+        reopen(file)
+    kept = reopen(copy)
+    assert kept.grants.read().access_token == grant.access_token
+    with pytest.raises(GrantExpired, match="onnect again"):
+        _search(kept)  # neither token is good for anything any more
+
+
+@pytest.mark.parametrize("registration", [CONFIDENTIAL, *SIGNING], ids=["confidential", *KEYS])
+def test_the_provider_tells_what_a_token_is_good_for(provider: Provider, registration: Registration) -> None:
+    link = _connected(provider, registration)
+    found = link.introspect()
+    assert (found.active, found.client_id) == (True, registration.client_id)
+    assert set(found.scope.split()) == set(link.scope.split())
+
+
+def test_who_signed_in_is_learnt_where_that_is_asked_for(provider: Provider) -> None:
+    asked = f"openid fhirUser {CONFIDENTIAL.scope}"
+    pending, answer = _launched(provider, replace(CONFIDENTIAL, scope=asked))
+    link = pending.answer(answer)
+    assert link.fhir_user == f"{provider.fhir_url}/Patient/{PATIENT}"

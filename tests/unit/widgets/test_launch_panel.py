@@ -15,7 +15,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from s4s_lab.errors import GrantExpired, LaunchNotFinished, LaunchRefused, ScopeNarrowed, UnexpectedAnswer
+from s4s_lab.errors import GrantExpired, LaunchNotFinished, LaunchRefused, NotDeclared, ScopeNarrowed, UnexpectedAnswer
 from s4s_lab.smart import MemoryGrants
 from s4s_lab.values import Registration
 from s4s_lab.values.instants import utc_now
@@ -262,3 +262,17 @@ def test_a_click_that_was_not_meant_is_forgotten(panel: LaunchPanel) -> None:
 def test_nobody_can_be_disconnected_before_the_answer(panel: LaunchPanel) -> None:
     with pytest.raises(LaunchNotFinished):
         panel.disconnect()
+
+
+def test_what_the_server_lacks_is_said_beside_the_link(server: SmartServer, registration: Registration) -> None:
+    assert server.well_known is not None
+    server.well_known["capabilities"] = ["launch-standalone", "client-confidential-symmetric"]
+    with pytest.warns(NotDeclared):
+        panel = launch(server.fhir_url, registration)
+    lacks = panel._pending.lacks
+    assert lacks
+    assert [one for one in lacks if one not in html.unescape(_saved(panel))] == []
+    approve(_start(panel))
+    panel.wait(5)
+    assert [one for one in lacks if one in html.unescape(_saved(panel))] == []
+    panel.close()
