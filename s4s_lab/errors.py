@@ -196,7 +196,7 @@ class IncompletePull(UnexpectedAnswer):
 class PatientMismatch(UnexpectedAnswer):
     """The server answered with a resource of another patient; nothing of the pull was kept."""
 
-    hint = "Nothing was changed; report this to the server's operator."
+    hint = "Nothing was changed; tell the server's operator."
 
 
 class OriginRefused(ServerError):

@@ -19,6 +19,7 @@ _ENDPOINT_OF = {
     "introspect": "introspection_endpoint",
     "manage": "management_endpoint",
 }
+_OPERATOR = "Nothing was sent there; tell the server's operator."
 _REQUIRED = ("authorization_endpoint", "token_endpoint")
 
 
@@ -237,9 +238,9 @@ def checked_endpoint(name: str, url: str) -> str:
     try:
         parts = urlsplit(require_secure(url))
     except UsageError:
-        raise UnexpectedAnswer(f"{shown}: that is no encrypted http address.") from None
+        raise UnexpectedAnswer(f"{shown}: that is no encrypted http address.", hint=_OPERATOR) from None
     if parts.username is not None or parts.fragment:
-        raise UnexpectedAnswer(f"{shown}: an endpoint has no user name and no fragment.")
+        raise UnexpectedAnswer(f"{shown}: an endpoint has no user name and no fragment.", hint=_OPERATOR)
     return url
 
 

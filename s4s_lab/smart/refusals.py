@@ -25,6 +25,17 @@ _MEANING = {
         "The server does not accept the code: it was used before, is too old, or belongs to another launch.",
         "Launch again, and finish within a minute of the approval.",
     ),
+    "unsupported_response_type": (
+        "The server does not offer this way of launching: the authorization code flow.",
+        "Ask the server's operator to allow the authorization code grant for this client.",
+    ),
+    "unsupported_grant_type": (
+        "The server does not offer this way of launching: the authorization code flow, with refresh tokens.",
+        "Ask the server's operator to allow the authorization code grant for this client.",
+    ),
+    "login_required": ("The participant has to sign in first.", "Launch again, and sign in on the server's page."),
+    "interaction_required": ("The participant has to sign in first.", "Launch again, and answer the server's page."),
+    "consent_required": ("The participant's consent is missing.", "Launch again, and answer the consent page."),
     "invalid_scope": (
         "The server does not grant the scopes that were asked for.",
         "Ask for fewer scopes in the registration.",

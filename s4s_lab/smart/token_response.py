@@ -51,6 +51,20 @@ class TokenResponse:
     description: Any = None
 
 
+def unusable(said: str, *, status: int | None = None) -> UnexpectedAnswer:
+    """Build the exception for an answer that is outside the standard.
+
+    Parameters
+    ----------
+    said : str
+        What came, as one sentence.
+    status : int, optional
+        The HTTP status, when that is what was wrong.
+    """
+    hint = "Run the same again later; if it stays so, tell the server's operator."
+    return UnexpectedAnswer(said, hint=hint, status=status)
+
+
 def read_response(answer: Answer) -> TokenResponse:
     """Decode a token endpoint's answer of any status.
 
@@ -66,13 +80,13 @@ def read_response(answer: Answer) -> TokenResponse:
     """
     where = f"The token endpoint {without_query(answer.url)}"
     if len(answer.body) > _MAX_BYTES:
-        raise UnexpectedAnswer(f"{where} sent more than {_MAX_BYTES >> 10} KiB.")
+        raise unusable(f"{where} sent more than {_MAX_BYTES >> 10} KiB.")
     if "json" not in answer.headers.get("content-type", "json").lower():
-        raise UnexpectedAnswer(f"{where} answered with something that is no JSON (HTTP status {answer.status}).")
+        raise unusable(f"{where} answered with something that is no JSON (HTTP status {answer.status}).")
     try:
         return msgspec.json.decode(answer.body, type=TokenResponse, dec_hook=_hide)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise UnexpectedAnswer(f"{where} answered with no usable JSON object (HTTP status {answer.status}).") from None
+        raise unusable(f"{where} answered with no usable JSON object (HTTP status {answer.status}).") from None
 
 
 def _hide(kind: type, value: object) -> Secret:
@@ -111,7 +125,7 @@ def refused(answer: Answer, *, secrets: Iterable[Secret | None]) -> LaunchRefuse
             hint="Check the registration's secret, then launch again and approve without delay.",
         )
     where = without_query(answer.url)
-    raise UnexpectedAnswer(f"The token endpoint {where} answered with HTTP status {answer.status} and no OAuth error.")
+    raise unusable(f"The token endpoint {where} answered with HTTP status {answer.status} and no OAuth error.")
 
 
 def grant_of(response: TokenResponse, *, previous: Grant | None, scope: str, asked_at: datetime) -> Grant:
@@ -136,10 +150,10 @@ def grant_of(response: TokenResponse, *, previous: Grant | None, scope: str, ask
         If a renewal names another patient.
     """
     if str(response.token_type).lower() != "bearer":
-        raise UnexpectedAnswer("The token response is of another token_type than Bearer.")
+        raise unusable("The token response is of another token_type than Bearer.")
     access_token = _checked(response.access_token, "access_token")
     if access_token is None:
-        raise UnexpectedAnswer("The token response holds no access_token.")
+        raise unusable("The token response holds no access_token.")
     lifetime_s = lifetime_of(response.expires_in)
     return Grant(
         access_token=access_token,
@@ -159,7 +173,7 @@ def _checked(token: Secret | None, name: str) -> Secret | None:
         return None
     # Any other character could end a header line and begin another (RFC 6749, appendix A: VSCHAR).
     if _TOKEN.fullmatch(token.reveal()) is None:
-        raise UnexpectedAnswer(f"The token response's {name} holds characters that no token has.")
+        raise unusable(f"The token response's {name} holds characters that no token has.")
     return token
 
 
@@ -176,7 +190,7 @@ def _patient_id(patient: object, previous: Grant | None) -> str:
             hint="Ask for the scope launch/patient; if that was asked, the server does not support standalone launch.",
         )
     if not isinstance(patient, str) or _FHIR_ID.fullmatch(patient) is None:
-        raise UnexpectedAnswer("The token response's patient is no FHIR id.")
+        raise unusable("The token response's patient is no FHIR id.")
     if previous is not None and patient != previous.patient_id:
         raise PatientMismatch("The server renewed the grant for another patient.")
     return patient

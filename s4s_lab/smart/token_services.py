@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from s4s_lab.errors import NotSmart, UnexpectedAnswer
+from s4s_lab.errors import NotSmart
 from s4s_lab.net import HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
 from s4s_lab.smart.configuration import SmartConfiguration
-from s4s_lab.smart.token_response import refused
+from s4s_lab.smart.token_response import refused, unusable
 from s4s_lab.values import Registration, Secret
 from s4s_lab.values.origins import without_query
 
@@ -133,7 +133,7 @@ def introspect(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         told = None
     if not isinstance(told, dict) or not isinstance(told.get("active"), bool):
-        raise UnexpectedAnswer("The introspection endpoint's answer does not say whether the token is active.")
+        raise unusable("The introspection endpoint's answer does not say whether the token is active.")
     return _read(told) if told["active"] else Introspection(active=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s4s_lab.errors import GrantExpired, UnexpectedAnswer
+from s4s_lab.errors import GrantExpired
 from s4s_lab.net import HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
 from s4s_lab.smart.grants import Grant
@@ -97,9 +97,8 @@ def refresh_grant(client: HttpClient, token_endpoint: str, registration: Registr
     answer, asked_at = ask_as_client(client, token_endpoint, registration, form, audience=token_endpoint)
     if answer.status >= 500:
         where = without_query(token_endpoint)
-        raise UnexpectedAnswer(
-            f"The token endpoint {where} failed (HTTP status {answer.status}).", status=answer.status
-        )
+        said = f"The token endpoint {where} failed (HTTP status {answer.status})."
+        raise unusable(said, status=answer.status)
     if answer.status != 200:
         no = refused(answer, secrets=[grant.refresh_token, registration.client_secret])
         if no.error == "invalid_grant":
