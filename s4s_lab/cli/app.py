@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "Write tables as plain files",
     "status": "Show connections, lastCheck and last runs",
     "verify": "Check everything again; repair what can be made anew",
+    "disconnect": "End a participant's access; keep the data",
     "forget": "Remove one participant without residue",
 }
 

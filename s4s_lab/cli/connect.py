@@ -14,14 +14,15 @@ import typer
 
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
 from s4s_lab.cli.output import command, emit, note, say
+from s4s_lab.cli.registrations import Told
 from s4s_lab.connection import PendingLaunch, prepare_launch
 from s4s_lab.errors import S4SError, UsageError
 from s4s_lab.lake import open_dataset
 from s4s_lab.net import Patience
-from s4s_lab.smart import LAUNCH_PATIENCE
+from s4s_lab.smart import LAUNCH_PATIENCE, EhrLaunch
 from s4s_lab.sync.progress import progress
-from s4s_lab.values import DEMO_REDIRECT_URI, S4S_SCOPE, Registration, Secret
-from s4s_lab.values.origins import without_query
+from s4s_lab.values import S4S_SCOPE, Secret
+from s4s_lab.values.origins import base_url, without_query
 
 
 def register(app: typer.Typer) -> None:
@@ -42,12 +43,19 @@ def run(
     ] = None,
     client_secret_file: Annotated[
         Path | None,
-        typer.Option(metavar="F", help="A file that holds the client secret; else S4S_CLIENT_SECRET is used."),
+        typer.Option(metavar="F", help="A file that holds the client secret, - to be asked; else S4S_CLIENT_SECRET."),
+    ] = None,
+    registration: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="A JSON file with client_id, client_secret or private_key_file, redirect_uri."),
     ] = None,
     redirect_port: Annotated[
         int | None, typer.Option(min=1, max=65535, metavar="N", help="Return to http://127.0.0.1:N/callback.")
     ] = None,
-    scope: Annotated[str, typer.Option(help="What to ask for.")] = S4S_SCOPE,
+    scope: Annotated[str | None, typer.Option(help="What to ask for.", show_default=S4S_SCOPE)] = None,
+    ehr_launch: Annotated[
+        str | None, typer.Option(metavar="URL", help="The address by which an EHR opened the app (iss=…&launch=…).")
+    ] = None,
     participant: Annotated[
         str | None, typer.Option(metavar="ID", help="The study's own pseudonym for this person.")
     ] = None,
@@ -55,6 +63,7 @@ def run(
         list[str] | None, typer.Option(metavar="ORIGIN", help="Another host that may be sent the token.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="S", help="How long to wait for the answer.")] = 300.0,
+    keyring: Annotated[bool, typer.Option("--keyring", help="Keep the grant in the system's keyring.")] = False,
     max_wait: MaxWait = LAUNCH_PATIENCE.budget_s,
     print_url: Annotated[
         bool, typer.Option("--print-url", help="Print the address alone on the first line; open no browser.")
@@ -66,14 +75,16 @@ def run(
     data = open_dataset(dataset) if dataset.exists() else None
     if data is None:
         _check_place(dataset)
-    redirect_uri = DEMO_REDIRECT_URI if redirect_port is None else f"http://127.0.0.1:{redirect_port}/callback"
+    client = Told(client_id, client_secret_file, registration, redirect_port, scope)
+    launch_token = _launch_token(ehr_launch, fhir_url)
     with progress(total=1, unit="server") as bar:
         pending = prepare_launch(
             fhir_url,
-            _registration(client_id, client_secret_file, redirect_uri, scope),
-            redirect_uri=redirect_uri,
+            client.registration(),
+            redirect_uri=client.redirect_uri,
             participant_id=participant,
             allowed_origins=frozenset(allow or ()),
+            launch_token=launch_token,
             patience=Patience(max_wait, bar.waiting, bar.sleep),
         )
     with closing(pending):
@@ -81,13 +92,14 @@ def run(
         data = data or open_dataset(dataset)
         link = pending.wait(timeout)
     record = data.connection(link.fhir_url, link.patient_id, participant)
-    link = link.kept_at(record.grants_path)
+    link = link.kept_at(record.grants_path, keyring=keyring)
     if json_output:
         emit({"outcome": "done", "fhir_url": link.fhir_url, "patient_id": link.patient_id, "scope": link.scope})
     else:
         # A connection's own repr leaves the port out, to be the same in every notebook.
         say(f"Connected: patient {link.patient_id} at {without_query(link.fhir_url)}")
-        say(f"Granted:   {link.scope}; {link.minutes_left} min left")
+        then = "then renewed by itself" if link.refreshable else "then the participant approves again"
+        say(f"Granted:   {link.scope}; {link.minutes_left} min left, {then}")
         say(f"Next: s4s pull --dataset {dataset}")
 
 
@@ -100,20 +112,14 @@ def _check_place(dataset: Path) -> None:
         raise UsageError(f"The dataset {dataset} cannot be made: you may not write to {above}.")
 
 
-def _registration(
-    client_id: str | None, secret_file: Path | None, redirect_uri: str, scope: str
-) -> Registration | None:
-    secret = os.environ.get("S4S_CLIENT_SECRET")
-    if secret_file is not None:
-        try:
-            secret = secret_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise UsageError(f"The client secret cannot be read from {secret_file}.") from None
-    if client_id is None:
-        if secret_file is not None:
-            raise UsageError("There is a client secret but no client id.", hint="Give --client-id.")
+def _launch_token(opened_at: str | None, fhir_url: str) -> Secret | None:
+    """Return what an EHR said when it opened the app; it has to be the server that the researcher names."""
+    if opened_at is None:
         return None
-    return Registration(client_id, Secret(secret) if secret else None, redirect_uri, scope)
+    said = EhrLaunch.from_url(opened_at)
+    if said.fhir_url != base_url(fhir_url):
+        raise UsageError(f"The launch was begun by {said.fhir_url}, not by {base_url(fhir_url)}.")
+    return said.token
 
 
 def _present(pending: PendingLaunch, *, print_url: bool, json_output: bool) -> None:
@@ -126,7 +132,8 @@ def _present(pending: PendingLaunch, *, print_url: bool, json_output: bool) -> N
         tell("Open this address in a browser and answer the consent page:")
         tell(pending.authorize_url)
         tell("If the browser cannot come back here, paste the address it ended on:")
-        if sys.stdin.isatty():
+        # Without a way back here the browser is on another machine; one that opens here would fill the terminal.
+        if sys.stdin.isatty() and pending.start_url:
             webbrowser.open(pending.authorize_url)
     threading.Thread(target=_take_pasted, args=(pending,), daemon=True).start()
 

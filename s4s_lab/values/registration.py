@@ -135,6 +135,8 @@ class Registration:
         path = Path(path)
         try:
             found = json.loads(read_private(path))
+        except UsageError:  # a ValueError too, which says that others can read it
+            raise
         except (OSError, ValueError, RecursionError):
             raise UsageError(f"No registration can be read from {path}: no JSON file is there.") from None
         fields = found.get("registration", found) if isinstance(found, dict) else None
