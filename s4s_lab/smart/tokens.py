@@ -7,7 +7,7 @@ from s4s_lab.net import HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
 from s4s_lab.smart.grants import Grant
 from s4s_lab.smart.scopes import scopes_not_granted
-from s4s_lab.smart.token_response import grant_of, read_response, refused
+from s4s_lab.smart.token_response import grant_of, read_response, refused, unusable
 from s4s_lab.values import Registration, Secret
 from s4s_lab.values.origins import without_query
 
