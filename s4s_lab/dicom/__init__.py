@@ -5,9 +5,9 @@ from s4s_lab.dicom.cache import DicomCache
 from s4s_lab.dicom.columns import instance_schema
 from s4s_lab.dicom.index import CachedStudy
 from s4s_lab.dicom.multipart import Limits, MultipartParser, PartSink
-from s4s_lab.dicom.pixels import read_slices
 from s4s_lab.dicom.resume import DeclaredSeries
 from s4s_lab.dicom.retrieve import Retrieval, StudyRequest, retrieve_study
+from s4s_lab.dicom.slices import Slices
 from s4s_lab.dicom.volumes import Volume, read_volume
 
 __all__ = [
@@ -18,11 +18,11 @@ __all__ = [
     "MultipartParser",
     "PartSink",
     "Retrieval",
+    "Slices",
     "StudyRequest",
     "Volume",
     "archive_key",
     "instance_schema",
-    "read_slices",
     "read_volume",
     "retrieve_study",
     "study_url",

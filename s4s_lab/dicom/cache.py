@@ -67,6 +67,23 @@ class DicomCache:
         """
         return self.index.study(archive, study_uid)
 
+    def studies(self, source: str, patient_id: str, study_uid: str | None = None) -> list[CachedStudy]:
+        """Return what the cache holds of each of a patient's studies, from whichever archive, the fullest first.
+
+        Parameters
+        ----------
+        source, patient_id : str
+            Who: FHIR base URL of the server, and the patient's FHIR id there.
+        study_uid : str, optional
+            Only this one.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        return self.index.studies_of(source, patient_id, study_uid)
+
     def held(self, archive: str, study_uid: str) -> dict[str, frozenset[str]]:
         """Return which instances of a study are here whole: SOP Instance UIDs by Series Instance UID.
 

@@ -1,4 +1,4 @@
-"""Slices out of DICOM files: decoded, rescaled and in spatial order, for looking at."""
+"""Pixels out of DICOM files: decoded, in grey, with the rescale applied."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import mmap
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,6 @@ Slice = npt.NDArray[np.float32]
 _MAX_SAMPLES: Final = 1 << 28
 _MAX_INFLATED: Final = 128 << 20
 _PIECE: Final = 1 << 20
-_SAME_DIRECTION: Final = 1e-3
 _DEFERRED: Final = 4096
 _LUMA: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # What pydicom and the decoders below it raise for data they cannot read.
@@ -35,47 +33,6 @@ _FAULTS: Final = (
     ArithmeticError, AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError, RuntimeError,
     TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """One frame with what decides its place: position [mm], row and column cosines, instance and frame number."""
-
-    pixels: Slice
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    instance_number: int | None
-    number: int
-
-
-def read_slices(paths: Sequence[Path]) -> list[Slice]:
-    """Read the frames of DICOM files as slices in spatial order, with the rescale applied.
-
-    The order is by Image Position (Patient) along the normal of the slices when every frame has one and all lie in
-    parallel planes, else by Instance Number, else as given. Colour becomes grey by its luma; MONOCHROME1 is not
-    inverted.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        The files, usually of one series.
-
-    Returns
-    -------
-    list of ndarray
-        float32, shape (rows, columns) each; in modality units (Hounsfield for CT) where the file says how.
-
-    Raises
-    ------
-    ImageError
-        If a file has no pixels, is damaged or too large, or is in a transfer syntax that no installed decoder reads.
-
-    References
-    ----------
-    DICOM PS3.3, sections C.7.6.2 (Image Plane), C.11.1 (Modality LUT), C.7.6.16 (multi-frame functional groups).
-    """
-    frames = [frame for path in paths for frame in _frames(path)]
-    return [frame.pixels for frame in _in_order(frames)]
 
 
 def header_of(path: Path) -> pydicom.Dataset:
@@ -108,7 +65,29 @@ def decoded_frames(path: Path) -> list[Slice]:
     ImageError
         If it has no pixels, is damaged or too large, or is in a transfer syntax that no installed decoder reads.
     """
-    return [frame.pixels for frame in _frames(path)]
+    with faults_named(path):
+        data_set = _read(path)
+        return [_rescaled(data_set, pixels, number) for number, pixels in enumerate(_decoded(data_set))]
+
+
+def frame_count(data_set: pydicom.Dataset) -> int:
+    """Return how many frames a file declares, once it is clear that they can be read.
+
+    Parameters
+    ----------
+    data_set : pydicom.Dataset
+        A file's elements, or its header's.
+
+    Raises
+    ------
+    ImageError
+        If they are too many or too large, or none.
+    """
+    count = int(data_set.get("NumberOfFrames") or 1)
+    samples = count * data_set.Rows * data_set.Columns * data_set.SamplesPerPixel
+    if not 0 < samples <= _MAX_SAMPLES:
+        raise ImageError(f"An image of {samples} samples is beyond what is read at once ({_MAX_SAMPLES}).")
+    return count
 
 
 def functional_group(data_set: pydicom.Dataset, frame: int, group: str) -> pydicom.Dataset:
@@ -133,33 +112,6 @@ def functional_group(data_set: pydicom.Dataset, frame: int, group: str) -> pydic
         if groups.get(group):
             return groups[group].value[0]  # type: ignore[no-any-return]  # pydicom types sequence values as Any
     return data_set
-
-
-def _in_order(frames: list[_Frame]) -> list[_Frame]:
-    by_number = frames
-    if all(frame.instance_number is not None for frame in frames):
-        by_number = sorted(frames, key=lambda frame: (frame.instance_number or 0, frame.number))
-    normal = _common_normal(frames)
-    if normal is None:
-        return by_number
-    return sorted(by_number, key=lambda frame: float(np.dot(normal, frame.position or ())))
-
-
-def _common_normal(frames: list[_Frame]) -> npt.NDArray[np.float64] | None:
-    """Return the normal that all frames share, or None when they have none in common."""
-    orientations = [frame.orientation for frame in frames]
-    if not frames or None in orientations or any(frame.position is None for frame in frames):
-        return None
-    cosines = np.array(orientations)
-    if np.abs(cosines - cosines[0]).max() > _SAME_DIRECTION:
-        return None
-    return np.cross(cosines[0, :3], cosines[0, 3:])
-
-
-def _frames(path: Path) -> list[_Frame]:
-    with faults_named(path):
-        data_set = _read(path)
-        return [_frame(data_set, pixels, number) for number, pixels in enumerate(_decoded(data_set))]
 
 
 @contextmanager
@@ -187,18 +139,10 @@ def faults_named(path: Path) -> Iterator[None]:
             raise ImageError(f"{path.name}: its pixels cannot be read ({_first_line(error)}).") from None
 
 
-def _frame(data_set: pydicom.Dataset, pixels: npt.NDArray[Any], number: int) -> _Frame:
-    instance_number = data_set.get("InstanceNumber")
+def _rescaled(data_set: pydicom.Dataset, pixels: npt.NDArray[Any], number: int) -> Slice:
     rescale = functional_group(data_set, number, "PixelValueTransformationSequence")
-    plane = functional_group(data_set, number, "PlanePositionSequence")
-    planes = functional_group(data_set, number, "PlaneOrientationSequence")
-    return _Frame(
-        pixels=_grey(apply_modality_lut(pixels, rescale)).astype(np.float32),
-        position=_numbers(plane, "ImagePositionPatient", 3),
-        orientation=_numbers(planes, "ImageOrientationPatient", 6),
-        instance_number=None if instance_number is None else int(instance_number),
-        number=number,
-    )
+    rescaled: Slice = _grey(apply_modality_lut(pixels, rescale)).astype(np.float32)
+    return rescaled
 
 
 def _first_line(error: Exception) -> str:
@@ -234,10 +178,7 @@ def _require_inflatable(path: Path) -> None:
 
 def _decoded(data_set: pydicom.Dataset) -> npt.NDArray[Any]:
     """Return the pixels, shape (frames, rows, columns) or (frames, rows, columns, samples)."""
-    count = int(data_set.get("NumberOfFrames") or 1)
-    samples = count * data_set.Rows * data_set.Columns * data_set.SamplesPerPixel
-    if not 0 < samples <= _MAX_SAMPLES:
-        raise ImageError(f"An image of {samples} samples is beyond what is read at once ({_MAX_SAMPLES}).")
+    count = frame_count(data_set)
     syntax = data_set.file_meta.get("TransferSyntaxUID")
     try:
         pixels = pixel_array(data_set)
@@ -254,11 +195,3 @@ def _grey(frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return frame
     grey: npt.NDArray[Any] = frame[..., :3] @ _LUMA
     return grey
-
-
-def _numbers(item: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    value = item.get(keyword)
-    if value is None or isinstance(value, str) or len(value) != count:
-        return None
-    numbers = tuple(float(number) for number in value)
-    return numbers if np.isfinite(numbers).all() else None

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 
-from s4s_lab.dicom.index import BUSY_S, Index, SetAside, StudyKey, count_change, unusable
+from s4s_lab.dicom.index import BUSY_S, CachedStudy, Index, SetAside, StudyKey, count_change, unusable
 from s4s_lab.errors import DatasetBusy
 
 
@@ -31,6 +31,31 @@ class KeptIndex(Index):
             "SELECT archive, study_uid, source, patient_id, participant_id FROM studies ORDER BY archive, study_uid"
         )
         return [StudyKey(*row) for row in rows]
+
+    def studies_of(self, source: str, patient_id: str, study_uid: str | None = None) -> list[CachedStudy]:
+        """Return what is here of each of a patient's studies, those with the most files first.
+
+        Parameters
+        ----------
+        source, patient_id : str
+            Who: FHIR base URL of the server, and the patient's FHIR id there.
+        study_uid : str, optional
+            Only this one.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        rows = self.query(
+            "SELECT study_uid, archive, state, count(bytes), ifnull(sum(bytes), 0), expected FROM studies "
+            "LEFT JOIN instances USING (archive, study_uid) WHERE source = ?1 AND patient_id = ?2 "
+            "AND (?3 IS NULL OR study_uid = ?3) GROUP BY archive, study_uid ORDER BY 4 DESC, archive",
+            source,
+            patient_id,
+            study_uid,
+        )
+        return [CachedStudy(*row) for row in rows]
 
     def require_whole(self) -> None:
         """Check the file's own structure.

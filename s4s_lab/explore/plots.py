@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from s4s_lab.dicom import read_slices
 from s4s_lab.errors import NotInDataset, UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def montage(
     rows = rows[rows["series_uid"] == series_uid]
     if rows.empty:
         raise NotInDataset(f"No images of study {study_uid} are here.", hint="Fetch the study first.")
-    images = read_slices(data.slices(str(series_uid)))
+    images = data.slices(str(series_uid))
     shown = [images[int(i)] for i in np.unique(np.linspace(0, len(images) - 1, min(slices, len(images))).round())]
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 5), layout="constrained")

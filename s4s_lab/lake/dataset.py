@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.compute as pc
 
-from s4s_lab.dicom import Volume, read_volume
+from s4s_lab.dicom import Slices, Volume, read_volume
 from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning
 from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.catalogue import Views
@@ -19,7 +19,7 @@ from s4s_lab.lake.connections import ConnectionRecord, Connections
 from s4s_lab.lake.dataset_tables import DatasetTables
 from s4s_lab.lake.findings import VerifyReport
 from s4s_lab.lake.forgetting import ForgetReport, Forgetting, missing_in, require_consent_since
-from s4s_lab.lake.images import in_order
+from s4s_lab.lake.images import in_order, one_copy
 from s4s_lab.lake.ledger import Ledger
 from s4s_lab.lake.log import ResourceLog
 from s4s_lab.lake.overview import status_of
@@ -272,32 +272,48 @@ class Dataset(DatasetTables):
         self.refresh_images()
         return report
 
-    def slices(self, series_uid: str) -> list[Path]:
-        """Return the files of one series that are in the cache, in spatial order.
+    def _files_of(self, series_uid: str, source: str | None) -> list[Path]:
+        rows = self.images.instances()
+        rows = one_copy(rows.filter(pc.equal(rows["series_uid"], series_uid)), source)
+        if not rows.num_rows:
+            raise NotInDataset(f"There are no images of series {series_uid}.", hint="Fetch its study first.")
+        return [self._root / path for path in in_order(rows)]
+
+    def slices(self, series_uid: str, *, source: str | None = None) -> Slices:
+        """Return the images of one series in spatial order, each decoded when it is looked at.
 
         Parameters
         ----------
         series_uid : str
             Series Instance UID.
+        source : str, optional
+            FHIR base URL of the server whose record it is, where several have the series.
+
+        Returns
+        -------
+        Slices
+            A sequence of float32 arrays, shape (rows, columns), the rescale applied; `paths` are the files.
 
         Raises
         ------
         NotInDataset
             If the cache has none.
+        UsageError
+            If the records of several patients have the series and `source` does not tell which is meant.
+        ImageError
+            If a file has no pixels or is damaged.
         """
-        rows = self.images.instances()
-        paths = in_order(rows.filter(pc.equal(rows["series_uid"], series_uid)))
-        if not paths:
-            raise NotInDataset(f"There are no images of series {series_uid}.", hint="Fetch its study first.")
-        return [self._root / path for path in paths]
+        return Slices(self._files_of(series_uid, source))
 
-    def volume(self, series_uid: str) -> Volume:
+    def volume(self, series_uid: str, *, source: str | None = None) -> Volume:
         """Return the images of one series as one volume: an array with spacing [mm], orientation and unit.
 
         Parameters
         ----------
         series_uid : str
             Series Instance UID.
+        source : str, optional
+            FHIR base URL of the server whose record it is, where several have the series.
 
         Returns
         -------
@@ -308,12 +324,14 @@ class Dataset(DatasetTables):
         ------
         NotInDataset
             If the cache has no images of the series.
+        UsageError
+            If the records of several patients have the series and `source` does not tell which is meant.
         NotAVolume
             If they do not make one: the message says which slice is missing, doubled, tilted or of another size.
         ImageError
             If a file cannot be decoded.
         """
-        return read_volume(self.slices(series_uid))
+        return read_volume(self._files_of(series_uid, source))
 
     def status(self) -> pd.DataFrame:
         """Return how pulls stand: one row per connection and resource type.

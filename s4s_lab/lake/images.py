@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from s4s_lab.dicom import DicomCache, instance_schema
-from s4s_lab.errors import NotInDataset
+from s4s_lab.errors import NotInDataset, UsageError
 from s4s_lab.lake import delta
 from s4s_lab.lake.entries import read_entry
 from s4s_lab.lake.locks import Locks
@@ -157,6 +158,39 @@ def _of(rows: pa.Table, bucket: int) -> pa.Table:
 
 def _sorted(rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in (*_LAYOUT.key, "row_number")])
+
+
+def one_copy(rows: pa.Table, source: str | None) -> pa.Table:
+    """Return the rows of one series from one archive: the fullest, where the record led to several.
+
+    Parameters
+    ----------
+    rows : pa.Table
+        Rows of `dicom_instance` of one series.
+    source : str or None
+        FHIR base URL of the server whose record it is; None when there is but one.
+
+    Raises
+    ------
+    UsageError
+        If the records of several patients have it.
+    """
+    if source is not None:
+        rows = rows.filter(pc.equal(rows["source"], source))
+    owners = sorted(set(zip(rows["source"].to_pylist(), rows["patient_id"].to_pylist(), strict=True)))
+    if len(owners) > 1:
+        servers = ", ".join(dict.fromkeys(server for server, _ in owners))
+        hint = f"Say which by source=: {servers}." if source is None else "Read the files that dicom_instance names."
+        raise UsageError(f"The records of {len(owners)} patients have images of this series.", hint=hint)
+    archives = Counter(_archive(path) for path in rows["path"].to_pylist())
+    if len(archives) <= 1:
+        return rows
+    fullest = max(sorted(archives), key=archives.__getitem__)
+    return rows.filter(pa.array([_archive(path) == fullest for path in rows["path"].to_pylist()]))
+
+
+def _archive(path: str) -> str:
+    return path.split("/")[1]
 
 
 def in_order(rows: pa.Table) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +17,9 @@ from s4s_lab.sync.compare import compare
 from s4s_lab.sync.listing import Listing, Source, staged
 from s4s_lab.sync.settling import GONE, tombstones
 from s4s_lab.values.instants import utc_now
+
+# How long an address that was looked up is believed in one fetch [s]: those that are signed last for minutes.
+KNOWN_S = 60.0
 
 
 def endpoint_id(reference: str, fhir_url: str) -> str | None:
@@ -133,10 +138,10 @@ def _may_mend(error: ServerError) -> bool:
 
 
 class EndpointLookup:
-    """Looks Endpoints up by reference for one fetch: at the server, each once; where it gives none, in the log.
+    """Looks Endpoints up by reference for one fetch: at the server, once a minute; where it gives none, in the log.
 
-    The server comes first because addresses move and expire. A reference to another server is followed only where the
-    client may sign: `fhir.read` refuses the others.
+    The server comes first because addresses move and expire, also in the course of a long fetch. A reference to another
+    server is followed only where the client may sign: `fhir.read` refuses the others.
 
     Parameters
     ----------
@@ -155,14 +160,16 @@ class EndpointLookup:
         self._kept = data.log.raw(record, "Endpoint")
         self._client = client
         self._fhir_url = fhir_url
-        self._known: dict[str, dict[str, Any] | None] = {}
+        self._known: dict[str, tuple[float, dict[str, Any] | None]] = {}
         self.refusals: dict[str, S4SError] = {}
 
     def __call__(self, reference: str) -> dict[str, Any] | None:
         """Return the Endpoint of a reference that is not contained, None when there is none to be had."""
-        if reference not in self._known:
-            self._known[reference] = self._ask(reference)
-        return self._known[reference]
+        asked_at, endpoint = self._known.get(reference, (-math.inf, None))
+        if time.monotonic() - asked_at > KNOWN_S:
+            endpoint = self._ask(reference)
+            self._known[reference] = time.monotonic(), endpoint
+        return endpoint
 
     def _ask(self, reference: str) -> dict[str, Any] | None:
         try:

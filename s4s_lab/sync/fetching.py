@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from s4s_lab.connection import Connection
-from s4s_lab.dicom import Retrieval, StudyRequest, archive_key, retrieve_study
+from s4s_lab.dicom import CachedStudy, Retrieval, StudyRequest, retrieve_study
 from s4s_lab.errors import (
     AccessRefused,
     ImageError,
@@ -34,6 +34,7 @@ from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient, Patience, Wait
 from s4s_lab.sync.declared import declared_instances, declared_series
 from s4s_lab.sync.endpoints import EndpointLookup
+from s4s_lab.sync.fetching_outlook import is_here, outlook
 from s4s_lab.sync.progress import Progress, progress
 from s4s_lab.sync.reports import FetchReport, SeriesFetch, StudyFetch
 from s4s_lab.sync.waits import KeptWaits
@@ -75,9 +76,10 @@ def fetch(
 ) -> FetchReport:
     """Retrieve studies by WADO-RS into the cache; resumes where an earlier fetch stopped.
 
-    Studies that are complete in the cache are not asked for. The others are asked for in turn; an archive that answers
-    "not yet" (503 with Retry-After, or no images) is left alone until the moment it named, and the other studies go on
-    meanwhile. Afterwards the table `dicom_instance` shows every file.
+    Before it starts it shows how many studies are wanted, how many of them are here, and how much is to come, as far as
+    the record tells. Studies that are complete in the cache are not asked for. The others are asked for in turn; an
+    archive that answers "not yet" (503 with Retry-After, or no images) is left alone until the moment it named, and the
+    other studies go on meanwhile. Afterwards the table `dicom_instance` shows every file.
 
     Parameters
     ----------
@@ -86,7 +88,8 @@ def fetch(
     data : Dataset
         Where the record was pulled to, and where the images go.
     studies : DataFrame with a column `study_uid`, iterable of str, or str, optional
-        Study Instance UIDs; all studies of the record when None.
+        Study Instance UIDs; all studies of the record when None. Rows of a table that has the columns `source` and
+        `patient_id` count where they are this connection's.
     max_wait_s : float
         How long to go on while no study is ready [s]. What is still not ready then has the state `waiting`, and is not
         asked for before its time by a later fetch either.
@@ -94,7 +97,7 @@ def fetch(
     Returns
     -------
     FetchReport
-        One row a study: state, files, bytes, what went wrong.
+        One row a study: state, files, bytes, time, waits, what went wrong; `outlook` is what was shown before.
 
     Raises
     ------
@@ -112,7 +115,8 @@ def fetch(
     began = time.monotonic()
     data.require_consent(link.fhir_url, link.patient_id, link.granted_at)
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
-    chosen = _chosen(studies, _studies_of(data, record))
+    chosen = _chosen(_rows_of(studies, record), _studies_of(data, record))
+    before = outlook(chosen, _cached(data, link))
     with (
         data.fetching(record),
         progress(total=len(chosen), unit="study") as bar,
@@ -121,11 +125,12 @@ def fetch(
         lookup = EndpointLookup(data, record, client, link.fhir_url)
         waits = KeptWaits(data.path(), record.connection_id)
         job = _Fetch(link, data, client, lookup, waits, bar, time.monotonic() + max_wait_s)
+        bar.say(str(before))
         try:
             results = _work_off(job, chosen)
         finally:
             data.refresh_images()
-    report = FetchReport(tuple(results), time.monotonic() - began)
+    report = FetchReport(tuple(results), time.monotonic() - began, before)
     left = [study.study_uid for study in report.studies if study.state != "complete"]
     if left:
         warnings.warn(NotEverything(f"{len(left)} of {len(report.studies)} studies are not complete."), stacklevel=2)
@@ -141,6 +146,25 @@ def _studies_of(data: Dataset, record: ConnectionRecord) -> dict[str, dict[str, 
         study = json.loads(raw)
         studies[study_uid_of(study) or f"no study UID: {key}"] = study
     return studies
+
+
+def _cached(data: Dataset, link: Connection, study_uid: str | None = None) -> dict[str, CachedStudy]:
+    """Return what is here of the patient's studies, of each the fullest copy; archives' addresses may have changed."""
+    found: dict[str, CachedStudy] = {}
+    for study in data.images.studies(link.fhir_url, link.patient_id, study_uid):
+        best = found.setdefault(study.study_uid, study)
+        if best.state != "complete" and study.state == "complete":
+            found[study.study_uid] = study
+    return found
+
+
+def _rows_of(
+    studies: pd.DataFrame | Iterable[str] | str | None, record: ConnectionRecord
+) -> pd.DataFrame | Iterable[str] | str | None:
+    """Leave out rows of other connections, which a table over several participants has."""
+    if not isinstance(studies, pd.DataFrame) or not {"source", "patient_id"} <= set(studies.columns):
+        return studies
+    return studies[(studies["source"] == record.fhir_url) & (studies["patient_id"] == record.patient_id)]
 
 
 def _chosen(
@@ -175,7 +199,8 @@ def _work_off(job: _Fetch, studies: Mapping[str, dict[str, Any]]) -> list[StudyF
         if not _wait_for(job, turn, queue):
             for late in itertools.chain([turn], queue):
                 text = f"The archive asked to come back after {late.not_before.isoformat(timespec='seconds')}."
-                done[late.number] = StudyFetch(names[late.number], "waiting", waited_s=late.waited_s, error=text)
+                unfinished = _unfinished(job, names[late.number], late.study, "waiting", text)
+                done[late.number] = replace(unfinished, waited_s=late.waited_s)
             break
         job.bar.step(names[turn.number])
         result = _try(job, names[turn.number], turn)
@@ -214,13 +239,27 @@ def _try(job: _Fetch, study_uid: str, turn: _Turn) -> StudyFetch | _Turn:
     except (TruncatedAnswer, NotReachable) as error:
         if turn.broken + 1 < TRIES:
             return replace(turn, broken=turn.broken + 1)
-        return StudyFetch(study_uid, "failed", error=str(error))
+        return _unfinished(job, study_uid, turn.study, "failed", str(error))
     except (AccessRefused, ImageError, ServerError, UsageError) as error:
-        return StudyFetch(study_uid, "failed", error=str(error))
+        return _unfinished(job, study_uid, turn.study, "failed", str(error))
+
+
+def _unfinished(
+    job: _Fetch, study_uid: str, study: Mapping[str, Any], state: Literal["waiting", "failed"], error: str
+) -> StudyFetch:
+    """Report a study that is not to be had now, with what is here of it already."""
+    cached = _cached(job.data, job.link, study_uid).get(study_uid)
+    instances, size = (cached.instances, cached.bytes) if cached else (0, 0)
+    return StudyFetch(study_uid, state, instances, declared_instances(study), bytes=size, error=error)
 
 
 def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieval:
     """Try the study's addresses in order until one has it; a complete study in the cache needs none."""
+    cached = _cached(job.data, job.link, study_uid).get(study_uid)
+    if cached is not None and is_here(cached, study):
+        return Retrieval(
+            study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, (), cached.archive
+        )
     addresses = image_addresses(dict(study), job.lookup)
     if not addresses:
         for reference in endpoint_references(dict(study)):
@@ -238,12 +277,6 @@ def _retrieve(job: _Fetch, study_uid: str, study: Mapping[str, Any]) -> Retrieva
             participant_id=job.link.participant_id,
             series=declared_series(study),
         )
-        cached = job.data.images.study(archive_key(address.wado_base, job.link.patient_id), address.study_uid)
-        # The record may have grown since: then what was complete is so no longer.
-        if cached.state == "complete" and cached.instances >= (declared_instances(study) or 0):
-            return Retrieval(
-                study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, (), cached.archive
-            )
         try:
             return retrieve_study(job.client, job.data.images, request)
         except (AccessRefused, NotRetrievable, ServerError) as error:

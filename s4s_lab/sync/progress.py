@@ -52,6 +52,17 @@ class Progress:
         if done:
             self._bar.update(1)
 
+    def say(self, text: str) -> None:
+        """Write a line above the bar, where one is drawn.
+
+        Parameters
+        ----------
+        text : str
+            One sentence.
+        """
+        if wanted():
+            tqdm.write(text, file=sys.stderr)
+
     def waiting(self, wait: Wait) -> None:
         """Show a wait and count it.
 

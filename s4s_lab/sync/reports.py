@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from s4s_lab.net import Trace
+from s4s_lab.sync.fetching_outlook import FetchOutlook
 from s4s_lab.values.instants import format_instant
 
 Mode = Literal["first", "update", "broad"]
@@ -261,10 +262,21 @@ class StudyFetch:
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What one fetch did, study by study."""
+    """What one fetch did, study by study.
+
+    Parameters
+    ----------
+    studies : tuple of StudyFetch
+        In the order of the request.
+    seconds : float
+        How long it took [s].
+    outlook : FetchOutlook or None
+        What was wanted and what was here, as it stood before.
+    """
 
     studies: tuple[StudyFetch, ...]
     seconds: float = field(default=0.0, compare=False)
+    outlook: FetchOutlook | None = field(default=None, compare=False)
 
     @property
     def outcome(self) -> Literal["done", "waiting", "failed"]:
@@ -273,8 +285,8 @@ class FetchReport:
         return gravest([known.get(study.state, "done") for study in self.studies])
 
     def table(self) -> pd.DataFrame:
-        """Return one row a study: state, instances, expected, new, bytes, error; the index is study_uid."""
-        names = ["state", "instances", "expected", "new", "bytes", "error"]
+        """Return one row a study: state, instances, expected, new, bytes, times, error; by study_uid."""
+        names = ["state", "instances", "expected", "new", "bytes", "seconds", "waited_s", "error"]
         columns = {name: [getattr(study, name) for study in self.studies] for name in names}
         index = pd.Index([study.study_uid for study in self.studies], name="study_uid", dtype="string[pyarrow]")
         frame = pd.DataFrame(columns, index=index)

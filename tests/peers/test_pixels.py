@@ -14,7 +14,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from s4s_lab.dicom import read_slices, read_volume
+from s4s_lab.dicom import Slices, read_volume
 from s4s_lab.sandbox.archive.store import Archive
 from s4s_lab.sandbox.archive.synthetic import synthetic_archive
 
@@ -47,7 +47,7 @@ def test_dcmtk_decodes_the_same_pixels(
     path, shown = test_data / "dicom" / "pydicom-test" / name, tmp_path / "shown.png"
     command = [require(DECODED[name]), "-q", "-O", "+Wm", "+on2", str(path), str(shown)]
     subprocess.run(command, capture_output=True, check=True)
-    (ours,) = read_slices([path])
+    (ours,) = Slices([path])
     theirs = np.asarray(Image.open(shown)).astype(np.float64)
     assert theirs.shape == ours.shape
     # Lossy JPEG decoders may round apart by one step of the stored values; the others agree to a step of the picture.

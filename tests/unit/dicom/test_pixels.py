@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from s4s_lab.dicom import read_slices
+from s4s_lab.dicom import Slices, slices
+from s4s_lab.dicom.pixels import Slice, decoded_frames
 from s4s_lab.errors import ImageError
 from tests.unit.dicom.samples import DEFLATED, dicom_file, element, image_file
 
@@ -33,19 +35,19 @@ def saved(folder: Path, name: str, *, value: int, **attributes: object) -> Path:
     return path
 
 
-def values(slices: list[np.ndarray]) -> list[float]:
+def values(slices: Sequence[np.ndarray]) -> list[float]:
     return [float(one[0, 0]) for one in slices]
 
 
 def test_a_slice_is_a_float_array_of_rows_by_columns(tmp_path: Path) -> None:
-    (one,) = read_slices([saved(tmp_path, "a", value=7)])
+    (one,) = Slices([saved(tmp_path, "a", value=7)])
     assert (one.dtype, one.shape) == (np.dtype("float32"), (4, 4))
     assert (one == 7).all()
 
 
 def test_rescale_gives_modality_units(tmp_path: Path) -> None:
     path = saved(tmp_path, "a", value=100, RescaleSlope=2, RescaleIntercept=-1024)
-    assert values(read_slices([path])) == [100 * 2 - 1024]
+    assert values(Slices([path])) == [100 * 2 - 1024]
 
 
 def test_the_order_is_by_position_along_the_normal_not_by_number(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_the_order_is_by_position_along_the_normal_not_by_number(tmp_path: Path)
         for at, plane in ((1, AXIAL), (3, AXIAL), (2, AXIAL))
     ]  # fmt: skip
     # The normal of axial slices is +z, and z is -at here.
-    assert values(read_slices(paths)) == [3, 2, 1]
+    assert values(Slices(paths)) == [3, 2, 1]
 
 
 def test_sagittal_slices_are_ordered_along_their_own_normal(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_sagittal_slices_are_ordered_along_their_own_normal(tmp_path: Path) -> N
         for at in (2, 1, 3)
     ]
     # Row +y, column -z: the normal is their cross product, -x.
-    assert values(read_slices(paths)) == [3, 2, 1]
+    assert values(Slices(paths)) == [3, 2, 1]
 
 
 @pytest.mark.parametrize("odd_one", [{"ImageOrientationPatient": SAGITTAL}, {"ImagePositionPatient": [0, 0]}])
@@ -75,7 +77,7 @@ def test_without_one_common_normal_the_instance_number_decides(tmp_path: Path, o
         paths.append(
             saved(tmp_path, str(at), value=at, InstanceNumber=number, **(place | (odd_one if at == 2 else {})))
         )
-    assert values(read_slices(paths)) == [2, 3, 1]
+    assert values(Slices(paths)) == [2, 3, 1]
 
 
 def test_slices_at_one_place_keep_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -84,12 +86,12 @@ def test_slices_at_one_place_keep_the_order_of_their_numbers(tmp_path: Path) -> 
               InstanceNumber=4 - at)
         for at in (1, 2, 3)
     ]  # fmt: skip
-    assert values(read_slices(paths)) == [3, 2, 1]
+    assert values(Slices(paths)) == [3, 2, 1]
 
 
 def test_without_numbers_and_places_the_order_is_as_given(tmp_path: Path) -> None:
     paths = [saved(tmp_path, str(at), value=at, InstanceNumber=None) for at in (2, 3, 1)]
-    assert values(read_slices(paths)) == [2, 3, 1]
+    assert values(Slices(paths)) == [2, 3, 1]
 
 
 def enhanced(folder: Path) -> Path:
@@ -114,7 +116,7 @@ def enhanced(folder: Path) -> Path:
 
 
 def test_a_multi_frame_file_gives_its_frames_by_their_own_places_and_rescales(tmp_path: Path) -> None:
-    assert values(read_slices([enhanced(tmp_path)])) == [200, 1]
+    assert values(Slices([enhanced(tmp_path)])) == [200, 1]
 
 
 def test_colour_becomes_grey_by_its_luma(tmp_path: Path) -> None:
@@ -123,15 +125,31 @@ def test_colour_becomes_grey_by_its_luma(tmp_path: Path) -> None:
         PixelData=bytes([200, 100, 50]) * 16,
     )  # fmt: skip
     # ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
-    assert values(read_slices([path])) == [pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
+    assert values(Slices([path])) == [pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
 
 
 def test_monochrome1_is_not_inverted(tmp_path: Path) -> None:
-    assert values(read_slices([saved(tmp_path, "a", value=9, PhotometricInterpretation="MONOCHROME1")])) == [9]
+    assert values(Slices([saved(tmp_path, "a", value=9, PhotometricInterpretation="MONOCHROME1")])) == [9]
+
+
+def test_only_what_is_looked_at_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [saved(tmp_path, f"{n}", value=n, InstanceNumber=10 - n, ImagePositionPatient=[0, 0, -n]) for n in range(5)]
+    decoded: list[str] = []
+
+    def counted(path: Path) -> list[Slice]:
+        decoded.append(path.name)
+        return decoded_frames(path)
+
+    monkeypatch.setattr(slices, "decoded_frames", counted)
+    found = Slices(paths)
+    assert (len(found), found.paths, decoded) == (5, tuple(paths[::-1]), [])
+    assert found[-1].max() == 0
+    assert [one.max() for one in found[:2]] == [4, 3]
+    assert len(decoded) == 3
 
 
 def test_no_files_give_no_slices() -> None:
-    assert read_slices([]) == []
+    assert list(Slices([])) == []
 
 
 HOSTILE: dict[str, tuple[dict[str, object], str]] = {
@@ -147,7 +165,7 @@ HOSTILE: dict[str, tuple[dict[str, object], str]] = {
 def test_what_is_no_image_is_said_in_a_sentence(tmp_path: Path, name: str) -> None:
     attributes, message = HOSTILE[name]
     with pytest.raises(ImageError, match=message):
-        read_slices([saved(tmp_path, "a", value=1, **attributes)])
+        list(Slices([saved(tmp_path, "a", value=1, **attributes)]))
 
 
 def test_a_transfer_syntax_without_a_decoder_is_named(tmp_path: Path) -> None:
@@ -160,7 +178,7 @@ def test_a_transfer_syntax_without_a_decoder_is_named(tmp_path: Path) -> None:
     data_set["PixelData"].is_undefined_length = True
     data_set.save_as(path)
     with pytest.raises(ImageError, match=r"1\.2\.840\.10008\.1\.2\.4\.100 cannot be decoded"):
-        read_slices([path])
+        list(Slices([path]))
 
 
 @pytest.mark.parametrize("content", [b"", b"no dicom", b"<html>" * 100])
@@ -168,12 +186,12 @@ def test_what_is_no_dicom_file_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
     with pytest.raises(ImageError):
-        read_slices([path])
+        list(Slices([path]))
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
-        read_slices([tmp_path / "gone.dcm"])
+        Slices([tmp_path / "gone.dcm"])
 
 
 def test_a_deflated_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
@@ -182,7 +200,7 @@ def test_a_deflated_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> Non
     path = tmp_path / "bomb"
     path.write_bytes(dicom_file(b"", syntax=DEFLATED).removesuffix(b"\3\0") + bomb)
     with pytest.raises(ImageError, match="inflates to more than 128 MiB"):
-        read_slices([path])
+        list(Slices([path]))
 
 
 def test_sequences_nested_beyond_recursion_are_refused(tmp_path: Path) -> None:
@@ -190,7 +208,7 @@ def test_sequences_nested_beyond_recursion_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "deep"
     path.write_bytes(dicom_file(deep))
     with pytest.raises(ImageError):
-        read_slices([path])
+        list(Slices([path]))
 
 
 def test_a_real_ct_series_comes_in_the_order_of_its_places(test_data: Path) -> None:
@@ -200,7 +218,7 @@ def test_a_real_ct_series_comes_in_the_order_of_its_places(test_data: Path) -> N
         if path.is_file():
             series.setdefault(str(dcmread(path).SeriesInstanceUID), []).append(path)
     paths = max(series.values(), key=len)
-    slices = read_slices(paths[::-1])
+    slices = Slices(paths[::-1])
     by_height = sorted(paths, key=lambda path: float(dcmread(path).ImagePositionPatient[2]))
     assert len(paths) > 2
     for one, path in zip(slices, by_height, strict=True):

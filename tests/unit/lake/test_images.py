@@ -14,7 +14,7 @@ import pytest
 
 from s4s_lab.dicom.deposit import deposit
 from s4s_lab.dicom.index import StudyKey
-from s4s_lab.errors import NotInDataset, TableBehind
+from s4s_lab.errors import NotInDataset, TableBehind, UsageError
 from s4s_lab.explore import export
 from s4s_lab.lake import Dataset
 from s4s_lab.lake.entries import read_entry
@@ -36,9 +36,16 @@ def studies(test_data: Path) -> Files:
     return found
 
 
-def receive(data: Dataset, study_uid: str, files: list[Path], archive: str = "archive", patient_id: str = "p") -> None:
+def receive(
+    data: Dataset,
+    study_uid: str,
+    files: list[Path],
+    archive: str = "archive",
+    patient_id: str = "p",
+    source: str = SOURCE,
+) -> None:
     """Put files into the cache as a retrieval does."""
-    key = StudyKey(archive, study_uid, SOURCE, patient_id, "S-1")
+    key = StudyKey(archive, study_uid, source, patient_id, "S-1")
     with deposit(data.images.root, data.images.index, key) as incoming:
         for path in files:
             incoming.begin_part({})
@@ -130,7 +137,7 @@ def test_slices_in_parallel_planes_come_in_spatial_order(data: Dataset, test_dat
     assert {tuple(header.ImageOrientationPatient) for header in headers} == {(1, 0, 0, 0, 1, 0)}
     assert len(set(depths)) == len(files) > 2
     expected = [path.read_bytes() for _, path in sorted(zip(depths, files, strict=True))]
-    assert [path.read_bytes() for path in data.slices(headers[0].SeriesInstanceUID)] == expected
+    assert [path.read_bytes() for path in data.slices(headers[0].SeriesInstanceUID).paths] == expected
 
 
 def test_slices_that_turn_about_an_axis_come_by_their_number(data: Dataset, studies: Files) -> None:
@@ -138,7 +145,7 @@ def test_slices_that_turn_about_an_axis_come_by_their_number(data: Dataset, stud
     series = "1.3.6.1.4.1.5962.1.1.0.0.0.1196533885.18148.0.118"
     for uid, files in studies.items():
         receive(data, uid, files)
-    numbers = [pydicom.dcmread(path, stop_before_pixels=True).InstanceNumber for path in data.slices(series)]
+    numbers = [pydicom.dcmread(path, stop_before_pixels=True).InstanceNumber for path in data.slices(series).paths]
     assert numbers == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -156,6 +163,25 @@ def test_without_positions_the_instance_number_orders_and_those_without_come_las
 def test_slices_at_one_place_are_ordered_by_their_number() -> None:
     rows = header_rows(("b", 2, [0.0, 0, 5]), ("a", 1, [0.0, 0, 5]), ("z", 9, [0.0, 0, -5]))
     assert in_order(rows) == ["z", "a", "b"]
+
+
+def test_of_two_copies_of_a_series_one_is_shown_and_of_two_patients_the_one_that_is_named(
+    data: Dataset, test_data: Path
+) -> None:
+    files = sorted((test_data / "dicom" / "pydicom-dicomdirtests" / "98892001" / "CT5N").iterdir())
+    header = pydicom.dcmread(files[0], stop_before_pixels=True)
+    study, series = header.StudyInstanceUID, header.SeriesInstanceUID
+    receive(data, study, files[:2], "moved")
+    receive(data, study, files, "archive")
+    assert {path.parts[-4] for path in data.slices(series).paths} == {"archive"}
+    assert len(data.slices(series)) == len(data.volume(series).array) == len(files)
+    receive(data, study, files[:3], "other", source="https://other.example/fhir")
+    with pytest.raises(UsageError, match=f"2 patients .* source=: {SOURCE}, https://other.example/fhir"):
+        data.volume(series)
+    assert len(data.slices(series, source="https://other.example/fhir")) == 3
+    assert len(data.volume(series, source=SOURCE).array) == len(files)
+    with pytest.raises(NotInDataset):
+        data.slices(series, source="https://nobody.example/fhir")
 
 
 def test_an_export_names_nobody_unless_it_is_told_to(data: Dataset, studies: Files, tmp_path: Path) -> None:

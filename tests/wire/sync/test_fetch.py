@@ -215,6 +215,8 @@ def test_studies_are_chosen_by_table_or_uid_and_unknown_ones_refused(
         rows = data.table("imaging_study")
         assert [study.study_uid for study in fetch(link, data, rows).studies] == [STUDY]
         assert fetch(link, data, rows.iloc[:0]).studies == ()
+        others = rows.assign(patient_id="somebody else", study_uid="1.2.3.4")
+        assert [study.study_uid for study in fetch(link, data, pd.concat([rows, others])).studies] == [STUDY]
         assert fetch(link, data, f"urn:oid:{STUDY}").outcome == "done"
     with pytest.raises(NotInDataset, match=r"1\.2\.3\.4 is not in this participant's record. Pull first"):
         fetch(link, data, ["1.2.3.4"])
