@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -45,7 +46,7 @@ class Route:
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for `url`: HTTPS_PROXY or ALL_PROXY, unless NO_PROXY excepts it.
+    """Return the proxy for `url`: S4S_PROXY, else HTTPS_PROXY, else ALL_PROXY, unless NO_PROXY excepts it.
 
     Plain http goes to this machine only, and this machine is never reached through a proxy.
 
@@ -58,7 +59,7 @@ def proxy_for(url: str) -> str | None:
     if is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = getproxies()
-    found = proxies.get(parts.scheme.lower()) or proxies.get("all")
+    found = os.environ.get("S4S_PROXY") or proxies.get(parts.scheme.lower()) or proxies.get("all")
     return found if not found or "://" in found else f"http://{found}"
 
 
@@ -70,15 +71,21 @@ def _proxy_address(proxy: str) -> tuple[httpcore2.URL, tuple[str, str] | None]:
             scheme=parts.scheme, host=parts.hostname or "", port=parts.port or default_port, target="/"
         )
     except (ValueError, KeyError):
-        raise UsageError("The proxy that HTTPS_PROXY or ALL_PROXY names is no http or https address.") from None
+        named = "The proxy that S4S_PROXY, HTTPS_PROXY or ALL_PROXY names"
+        raise UsageError(f"{named} is no http or https address.") from None
     return address, (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
 def _certificates() -> ssl.SSLContext:
     try:
-        return httpx2.create_ssl_context()
+        context = httpx2.create_ssl_context()
+        more = os.environ.get("S4S_CA_FILE")
+        if more:
+            context.load_verify_locations(cafile=more)
     except OSError:
-        raise UsageError("The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read.") from None
+        named = "The certificates that S4S_CA_FILE, SSL_CERT_FILE or SSL_CERT_DIR names"
+        raise UsageError(f"{named} cannot be read.") from None
+    return context
 
 
 def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

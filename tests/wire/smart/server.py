@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import ssl
 import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
@@ -63,9 +64,12 @@ def statement_with(**endpoints: str) -> dict[str, Any]:
 class SmartServer:
     """Starts with both documents in agreement; tests bend what they are about."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, context: ssl.SSLContext | None = None, origin: str | None = None) -> None:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.origin = f"http://127.0.0.1:{self._http.server_port}"
+        if context is not None:
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.port = self._http.server_port
+        self.origin = origin or f"http://127.0.0.1:{self.port}"
         self.fhir_url = f"{self.origin}/fhir"
         endpoints = {"authorize": f"{self.origin}/authorize", "token": f"{self.origin}/token"}
         self.well_known: dict[str, Any] | None = {
