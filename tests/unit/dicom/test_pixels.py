@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ def saved(folder: Path, name: str, *, value: int, **attributes: object) -> Path:
     return path
 
 
-def values(slices: Sequence[np.ndarray]) -> list[float]:
+def values(slices: Iterable[np.ndarray]) -> list[float]:
     return [float(one[0, 0]) for one in slices]
 
 
