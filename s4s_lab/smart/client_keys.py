@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import warnings
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, Key, RSAKey
 
 from s4s_lab.errors import UsageError
@@ -84,7 +85,9 @@ def jwks_of(key: PrivateKey) -> dict[str, Any]:
 def _loaded(key: PrivateKey) -> RSAKey | ECKey:
     text = key.text.reveal().strip()
     try:
-        loaded = JWKRegistry.import_key(json.loads(text)) if text.startswith("{") else _of_pem(text.encode())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # of keys that are refused below
+            loaded = JWKRegistry.import_key(json.loads(text)) if text.startswith("{") else _of_pem(text.encode())
     except (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
         raise UsageError("The private key cannot be read.", hint=_HINT) from None
     _require_usable(loaded)

@@ -1,0 +1,96 @@
+"""Registrations from files, the environment and a person; secrets never from what others can read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s4s_lab.errors import UsageError
+from s4s_lab.values import DEMO_REDIRECT_URI, S4S_SCOPE, PrivateKey, Registration, Secret, read_secret
+
+
+def _file(folder: Path, content: object, mode: int = 0o600) -> Path:
+    path = folder / "registration.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.chmod(mode)
+    return path
+
+
+def test_a_file_holds_what_a_server_gave(tmp_path: Path) -> None:
+    path = _file(tmp_path, {"client_id": "app", "client_secret": "s3cret", "redirect_uri": "https://a/b", "scope": "x"})
+    assert Registration.from_file(path) == Registration("app", Secret("s3cret"), "https://a/b", "x")
+
+
+def test_a_ready_file_of_the_sandbox_is_taken_whole(tmp_path: Path) -> None:
+    inner = {"client_id": "demo", "client_secret": None, "redirect_uri": DEMO_REDIRECT_URI, "scope": S4S_SCOPE}
+    path = _file(tmp_path, {"fhir_url": "http://127.0.0.1:1/fhir", "registration": inner, "participants": []})
+    assert Registration.from_file(str(path)) == Registration("demo")
+
+
+def test_a_key_lies_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("PEM")
+    (tmp_path / "key.pem").chmod(0o600)
+    path = _file(tmp_path, {"client_id": "app", "private_key_file": "key.pem", "key_id": "k1"})
+    found = Registration.from_file(path)
+    assert found.private_key == PrivateKey(Secret("PEM"), "k1")
+    assert found.confidential
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"client_id": 7}', '{"registration": []}', "{}"])
+def test_what_is_no_registration_is_said_so(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UsageError, match=r"registration|no client id"):
+        Registration.from_file(_file(tmp_path, content))
+
+
+def test_a_file_that_is_missing_or_open_to_others_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No registration can be read"):
+        Registration.from_file(tmp_path / "none.json")
+    with pytest.raises(UsageError, match="chmod 600"):
+        Registration.from_file(_file(tmp_path, {"client_id": "app"}, 0o644))
+    with pytest.raises(UsageError, match="chmod 600"):
+        PrivateKey.from_file(_file(tmp_path, "PEM", 0o640))
+
+
+def test_the_environment_is_read_by_name(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(" mounted\n")
+    environment = {"S4S_CLIENT_ID": "app", "S4S_CLIENT_SECRET": "plain", "S4S_SCOPE": "x"}
+    assert Registration.from_environment(environment) == Registration("app", Secret("plain"), scope="x")
+    mounted = environment | {"S4S_CLIENT_SECRET_FILE": str(tmp_path / "secret"), "S4S_REDIRECT_URI": "https://a/b"}
+    assert Registration.from_environment(mounted) == Registration("app", Secret("mounted"), "https://a/b", "x")
+    assert Registration.from_environment({"S4S_CLIENT_SECRET": "alone"}) is None
+    with pytest.raises(UsageError, match="No private key"):
+        Registration.from_environment(environment | {"S4S_CLIENT_KEY_FILE": str(tmp_path / "none.pem")})
+
+
+@pytest.mark.parametrize(("typed", "expected"), [("s3cret", Secret("s3cret")), ("", None)])
+def test_a_person_is_asked_without_an_echo(
+    monkeypatch: pytest.MonkeyPatch, typed: str, expected: Secret | None
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: " app ")
+    monkeypatch.setattr("getpass.getpass", lambda _: typed)
+    assert Registration.ask() == Registration("app", expected)
+    assert Registration.ask("given").client_id == "given"
+
+
+def test_nobody_at_the_keyboard_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", nobody)
+    with pytest.raises(UsageError, match="Nobody is there"):
+        Registration.ask()
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
+def test_a_file_without_a_secret_is_said_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(UsageError, match="secret"):
+        read_secret(tmp_path / "secret")
+
+
+def test_neither_secret_nor_key_is_shown() -> None:
+    shown = repr(Registration("app", Secret("s3cret"), private_key=PrivateKey(Secret("PEM"))))
+    assert "s3cret" not in shown
+    assert "PEM" not in shown
