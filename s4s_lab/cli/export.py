@@ -31,11 +31,15 @@ def run(
     identifiers: Annotated[
         bool, typer.Option("--identifiers", help="Keep names, birth dates and hospital numbers that image files carry.")
     ] = False,
+    images: Annotated[
+        bool, typer.Option("--images", help="Write de-identified copies of the image files as well; needs [deid].")
+    ] = False,
     json_output: JsonOutput = False,
 ) -> None:
     """Export tables."""
     names = None if tables is None else [name.strip() for name in tables.split(",") if name.strip()]
-    written = export(opened(dataset), out, tables=names, format=cast("Format", format_), identifiers=identifiers)
+    chosen = cast("Format", format_)
+    written = export(opened(dataset), out, tables=names, format=chosen, identifiers=identifiers, images=images)
     if json_output:
         emit({row.table: {"rows": row.rows, "path": row.path, "sha256": row.sha256} for row in written.itertuples()})
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,7 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s4s_lab.errors import UsageError
+from s4s_lab.errors import S4SWarning, UsageError
+from s4s_lab.explore.deidentifying import copy_images
+from s4s_lab.explore.writing import write_beside
 from s4s_lab.values.instants import format_instant
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 Format = Literal["parquet", "csv", "ndjson"]
 # What names a person outright: columns of `dicom_instance`, out of the headers of image files.
 _NAMING = {"dicom_instance": ["patient_id_dicom", "patient_name", "patient_birth_date"]}
+_COPIES = pa.schema(
+    [(name, pa.string()) for name in ("participant_id", "study_uid", "series_uid", "instance_uid", "modality", "path")]
+    + [("sha256", pa.string())]
+)
 # Spreadsheets run text that begins so as a formula.
 _FORMULA = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?", re.ASCII)
@@ -38,6 +44,7 @@ def export(
     tables: Sequence[str] | None = None,
     format: Format = "parquet",  # noqa: A002 - the word users know
     identifiers: bool = False,
+    images: bool = False,
 ) -> pd.DataFrame:
     """Write tables as plain files into a folder, with `data_dictionary.csv`, `citation.json` and `SHA256SUMS`.
 
@@ -58,6 +65,10 @@ def export(
     identifiers : bool
         Whether `dicom_instance` keeps the patient's name, birth date and hospital number that image files carry. An
         export without them is not de-identified: the record's ids, dates and free text stay.
+    images : bool
+        Whether de-identified copies of the image files are written below `images/`, listed in `images.csv`; the files
+        in the cache stay as they are. UIDs are made anew, so that nothing leads from a copy to the tables but the
+        participant's pseudonym; what pixels show is not changed. Needs the extra [deid].
 
     Returns
     -------
@@ -70,6 +81,15 @@ def export(
         If the format is unknown.
     NotInDataset
         If there is no such table.
+
+    Warns
+    -----
+    S4SWarning
+        When an image file has no copy, with the reason.
+
+    References
+    ----------
+    DICOM PS3.15, annex E: Basic Application Level Confidentiality Profile.
     """
     _writer(format)
     folder = Path(out)
@@ -88,12 +108,27 @@ def export(
     dictionary = [
         row for name in names for row in _dictionary(name, data) if row["column"] in contents[name].column_names
     ]
-    _write(folder / "data_dictionary.csv", lambda handle: _write_csv(pa.Table.from_pylist(dictionary), handle))
-    _write(folder / "citation.json", lambda handle: handle.write(_citation(data, version)))
+    write_beside(folder / "data_dictionary.csv", lambda handle: _write_csv(pa.Table.from_pylist(dictionary), handle))
+    write_beside(folder / "citation.json", lambda handle: handle.write(_citation(data, version)))
+    if images:
+        written += _copied(data, folder)
     sums = [*(Path(path) for _, _, path, _ in written), folder / "data_dictionary.csv", folder / "citation.json"]
     lines = "".join(f"{_sha256(path)}  {path.name}\n" for path in sums)
-    _write(folder / "SHA256SUMS", lambda handle: handle.write(lines.encode()))
+    write_beside(folder / "SHA256SUMS", lambda handle: handle.write(lines.encode()))
     return pd.DataFrame(written, columns=["table", "rows", "path", "sha256"])
+
+
+def _copied(data: Dataset, folder: Path) -> list[tuple[str, int, str, str]]:
+    """Write copies of the images and the list of them; the list's row of the export's report."""
+    made, left_out = copy_images(data.arrow("dicom_instance").to_pylist(), data.path(), folder / "images")
+    for reason, count in left_out.items():
+        warnings.warn(S4SWarning(f"{count} image files have no copy. {reason}"), stacklevel=3)
+    target = folder / "images.csv"
+    listed = [
+        row | {"path": f"images/{row['path']}", "sha256": _sha256(folder / "images" / row["path"])} for row in made
+    ]
+    save_table(pa.Table.from_pylist(listed, _COPIES), target, "csv")
+    return [("images", len(made), str(target), _sha256(target))]
 
 
 def _shared(name: str, table: pa.Table, *, identifiers: bool) -> pa.Table:
@@ -119,7 +154,7 @@ def save_table(table: pa.Table, target: Path, kind: str) -> None:
         If the kind is unknown.
     """
     write = _writer(kind)
-    _write(target, lambda handle: write(table, handle))
+    write_beside(target, lambda handle: write(table, handle))
 
 
 def write_table(table: pa.Table, handle: IO[bytes], kind: str) -> None:
@@ -155,16 +190,6 @@ def _citation(data: Dataset, version: int) -> bytes:
 def _dictionary(name: str, data: Dataset) -> list[dict[str, Any]]:
     rows = data.dictionary(name).astype(object).to_dict("records")
     return [{"table": name} | {str(key): value for key, value in row.items()} for row in rows]
-
-
-def _write(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    part = target.with_name(f".part-{target.name}")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
-            fill(handle)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,117 @@
+"""De-identified copies: nothing of a person is left in them, pixels and geometry are, originals stay as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import UID
+
+from s4s_lab.dicom.deposit import deposit
+from s4s_lab.dicom.index import StudyKey
+from s4s_lab.errors import S4SWarning, UsageError
+from s4s_lab.explore import export
+from s4s_lab.lake import Dataset, open_dataset
+
+SOURCE = "https://ehr.example/fhir"
+SECRET = "Mustermann"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    return open_dataset(tmp_path / "data")
+
+
+def told(name: str) -> pydicom.FileDataset:
+    """A file of pydicom's that says who the patient is in every place where one can."""
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str)
+    data_set = pydicom.dcmread(path)
+    data_set.PatientName = data_set.PatientComments = data_set.OperatorsName = data_set.StudyDescription = SECRET
+    data_set.PatientID, data_set.PatientBirthDate, data_set.AccessionNumber = f"{SECRET}-1", "19551231", SECRET
+    data_set.private_block(0x0009, SECRET, create=True).add_new(1, "LO", SECRET)
+    nested = pydicom.Dataset()
+    nested.PatientName, nested.ReferencedSOPInstanceUID = SECRET, data_set.SOPInstanceUID
+    nested.RequestAttributesSequence = [pydicom.Dataset()]
+    nested.RequestAttributesSequence[0].ScheduledProcedureStepDescription = SECRET
+    # A sequence that the profile itself keeps.
+    data_set.SharedFunctionalGroupsSequence = [nested]
+    data_set.preamble = SECRET.encode().ljust(128)
+    data_set.file_meta.SourceApplicationEntityTitle = SECRET
+    return data_set
+
+
+def receive(data: Dataset, *data_sets: pydicom.FileDataset) -> dict[str, bytes]:
+    """Put files into the cache as a retrieval does; their bytes by instance."""
+    contents = {}
+    key = StudyKey("archive", str(data_sets[0].StudyInstanceUID), SOURCE, "p", "S-1")
+    with deposit(data.images.root, data.images.index, key) as incoming:
+        for data_set in data_sets:
+            path = data.path() / "file"
+            data_set.save_as(path)
+            contents[str(data_set.SOPInstanceUID)] = content = path.read_bytes()
+            path.unlink()
+            incoming.begin_part({})
+            incoming.part_data(memoryview(content))
+            incoming.end_part()
+    return contents
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm"])
+def test_a_copy_shows_the_image_and_nobody(data: Dataset, tmp_path: Path, name: str) -> None:
+    original = told(name)
+    contents = receive(data, original)
+    export(data, tmp_path / "out", tables=[], images=True)
+    (path,) = (tmp_path / "out" / "images").rglob("*.dcm")
+    copy = pydicom.dcmread(path)
+    for text in (SECRET, "19551231", original.StudyInstanceUID, original.SeriesInstanceUID, original.SOPInstanceUID):
+        assert text.encode() not in path.read_bytes(), text
+    assert (copy.PatientID, str(copy.PatientName), copy.PatientIdentityRemoved) == ("S-1", "S-1", "YES")
+    assert copy.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
+    assert path.parts[-3:] == (copy.StudyInstanceUID, copy.SeriesInstanceUID, f"{copy.SOPInstanceUID}.dcm")
+    assert copy.file_meta.MediaStorageSOPInstanceUID == copy.SOPInstanceUID
+    assert copy.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
+    assert copy.PixelData == original.PixelData
+    assert np.array_equal(copy.get("PixelSpacing") or [], original.get("PixelSpacing") or [])
+    (kept,) = data.images.root.rglob("*.dcm")
+    assert kept.read_bytes() == contents[str(original.SOPInstanceUID)]
+
+
+def test_files_of_one_study_stay_together_and_no_two_exports_fit_each_other(data: Dataset, tmp_path: Path) -> None:
+    first, second = told("CT_small.dcm"), told("CT_small.dcm")
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
+    receive(data, first, second)
+    studies = []
+    for name in ("one", "two"):
+        report = export(data, tmp_path / name, tables=[], images=True)
+        listed = pd.read_csv(tmp_path / name / "images.csv", dtype=str)
+        assert report.iloc[-1]["rows"] == len(listed) == listed["instance_uid"].nunique() == 2
+        assert listed["series_uid"].nunique() == 1
+        for row in listed.itertuples():
+            assert hashlib.sha256((tmp_path / name / str(row.path)).read_bytes()).hexdigest() == row.sha256
+        studies += list(listed["study_uid"].unique())
+    assert len(set(studies)) == 2
+
+
+def test_a_file_with_text_in_its_pixels_has_no_copy_and_that_is_said(data: Dataset, tmp_path: Path) -> None:
+    burnt, clean = told("CT_small.dcm"), told("CT_small.dcm")
+    burnt.BurnedInAnnotation = "YES"
+    clean.SOPInstanceUID = clean.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
+    receive(data, burnt, clean)
+    with pytest.warns(S4SWarning, match=r"1 image files have no copy. It says that text is burnt into its pixels"):
+        export(data, tmp_path / "out", tables=[], images=True)
+    assert len(list((tmp_path / "out" / "images").rglob("*.dcm"))) == 1
+
+
+def test_without_the_library_it_says_what_to_install(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dicomanonymizer", None)
+    with pytest.raises(UsageError, match=r"pip install 's4s-lab\[deid\]'"):
+        export(data, tmp_path / "out", tables=[], images=True)
