@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     )(command(run))
 
 
+# Its parameters are the command's options, each of which some registration or some place needs.
 def run(
     fhir_url: Annotated[str, typer.Argument(metavar="FHIR_URL", help="The server's FHIR base URL.")],
     dataset: DatasetFolder,

@@ -84,13 +84,13 @@ def facts(connection: Connection) -> str:
         What the launch gave.
     """
     try:
-        not_granted, signed_in = connection.not_granted, connection.fhir_user
+        grant, not_granted = connection.grants.read(), connection.not_granted
     except GrantExpired:  # just now, in another thread
         return ""
     rows = {
         "Patient": escape(connection.patient_id),
-        "Signed in": escape(signed_in or ""),
-        "Granted": "".join(_scope(one) for one in connection.scope.split()),
+        "Signed in": escape(grant.fhir_user or ""),
+        "Granted": "".join(_scope(one) for one in grant.scope.split()),
         "Asked, not granted": "".join(_scope(one, "s4s-warn") for one in not_granted),
         "Access": escape(_access(connection)),
     }
