@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 
 from s4s_lab.errors import GrantExpired, S4SError
 from s4s_lab.fhir import Capability
-from s4s_lab.net import HttpClient, Patience, Trace
+from s4s_lab.net import HttpClient, Limits, Patience, Trace
 from s4s_lab.smart import (
     FileGrants,
     Grant,
@@ -35,6 +35,8 @@ from s4s_lab.values.origins import origin_of
 ConnectionState = Literal["connected", "expiring", "refresh failed", "ended"]
 _PATIENCE = Patience()
 _SHORT = Patience(budget_s=10.0)
+# Two tries have to fit into the time that others wait for the lock.
+_RENEWAL = Limits(attempt_s=30.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,7 +242,7 @@ class Connection:
         return replace(self, grants=kept)
 
     def _renewed(self, grant: Grant, trace: Trace | None = None) -> Grant:
-        with HttpClient(trace=trace) as client:
+        with HttpClient(trace=trace, limits=_RENEWAL) as client:
             return refresh_grant(client, self.configuration.token_endpoint, self.registration, grant)
 
     def __repr__(self) -> str:

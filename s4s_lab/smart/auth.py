@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 
 import httpx2
 
-from s4s_lab.errors import GrantExpired, NotReachable, PatientMismatch, UnexpectedAnswer, Waiting
+from s4s_lab.errors import DatasetBusy, GrantExpired, NotReachable, PatientMismatch, UnexpectedAnswer, Waiting
 from s4s_lab.smart.grants import Grant, GrantStore
 from s4s_lab.values.instants import utc_now
 
 _UNAUTHORIZED = 401
+_LEFT_ALONE_S = 15.0
 
 
 class SmartAuth(httpx2.Auth):
@@ -34,6 +36,7 @@ class SmartAuth(httpx2.Auth):
     def __init__(self, grants: GrantStore, refresh: Callable[[Grant], Grant]) -> None:
         self._grants = grants
         self._refresh = refresh
+        self._not_before = 0.0
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         """Send a request with the access token, and once more with a renewed one when it is refused.
@@ -64,17 +67,20 @@ class SmartAuth(httpx2.Auth):
 
     def _in_time(self) -> Grant:
         grant = self._grants.read()
-        if not grant.due(utc_now()):
+        good = grant.seconds_left(utc_now()) > 0
+        if not grant.due(utc_now()) or (good and time.monotonic() < self._not_before):
             return grant
         try:
             return self._grants.renew(grant.generation, self._refresh)
         except PatientMismatch:
             raise
-        except (NotReachable, UnexpectedAnswer, Waiting):
+        except (DatasetBusy, NotReachable, UnexpectedAnswer, Waiting):
             # The token endpoint has trouble, but the token at hand is still good for a moment.
-            if grant.seconds_left(utc_now()) > 0:
-                return grant
-            raise
+            if grant.seconds_left(utc_now()) <= 0:
+                raise
+            # Trouble is not over with the next request, and each try may take a while.
+            self._not_before = time.monotonic() + _LEFT_ALONE_S
+            return grant
 
 
 def _signed(request: httpx2.Request, grant: Grant) -> httpx2.Request:

@@ -18,7 +18,7 @@ from s4s_lab.smart.keyring_entries import delete_entry, read_entry, require_keyr
 from s4s_lab.smart.renewal import Note, Watch, renewed
 from s4s_lab.values.private_files import read_private, remove_private, replace_private, require_private_folder
 
-_LOCK_TIMEOUT_S = 60.0
+_LOCK_TIMEOUT_S = 120.0
 
 
 class FileGrants:

@@ -102,6 +102,7 @@ class LaunchInProgress(Generic[Made]):
             Whatever else ended the launch.
         """
         error = self._take(redirected_to)
+        del redirected_to  # some tracebacks show what their frames hold
         if error:
             raise error
         return self._outcome()

@@ -129,6 +129,29 @@ def test_plain_http_to_another_machine_is_refused_unasked(client: HttpClient) ->
         "http://0x7f.1/token",
         "ftp://127.0.0.1/token",
         "/token",
+        "//ehr.example/token",
+        "http://127.0.0.1.evil.example/token",
+        "http://localhost.evil.example/token",
+        "http://localhostevil.example/token",
+        "http://127.0.0.1@evil.example/token",
+        "http://[::1]@evil.example/token",
+        "http://evil.example#@127.0.0.1/token",
+        "http://evil.example?@127.0.0.1/token",
+        "http://evil.example/@127.0.0.1/token",
+        "http://evil.example\\@127.0.0.1/token",
+        "http://2130706433/token",
+        "http://017700000001/token",
+        "http://127.1/token",
+        "http://10.0.0.1/token",
+        "http://[fe80::1]/token",
+        "https://:443/token",
+        "https://ehr.example:0/token",
+        "https://ehr.example:99999/token",
+        "https://ehr.example:port/token",
+        "https://ehr example/token",
+        "https://user:secret@ehr.example/token",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
     ],
 )
 def test_an_endpoint_that_cannot_be_trusted_is_refused(server: SmartServer, client: HttpClient, endpoint: str) -> None:
@@ -156,6 +179,35 @@ def test_associated_endpoints_become_origins(server: SmartServer, client: HttpCl
         "nonsense",
     ]
     assert discover(client, server.fhir_url).associated_origins == {"https://images.example:443"}
+
+
+def test_imaging_endpoints_are_those_that_say_so(server: SmartServer, client: HttpClient) -> None:
+    assert server.well_known is not None
+    server.well_known["associated_endpoints"] = [
+        {"url": "https://images.example/fhir/", "capabilities": ["smart-imaging-access"]},
+        {"url": "https://other.example/fhir", "capabilities": ["something-else"]},
+    ]
+    found = discover(client, server.fhir_url)
+    assert found.imaging_endpoints == ("https://images.example/fhir",)
+    assert found.associated_origins == {"https://images.example:443", "https://other.example:443"}
+
+
+def test_a_slash_at_the_end_is_no_other_endpoint(server: SmartServer, client: HttpClient) -> None:
+    server.statement = statement_with(authorize=f"{server.origin}/authorize/", token=f"{server.origin}/token/")
+    assert discover(client, server.fhir_url + "//").token_endpoint == f"{server.origin}/token"
+
+
+def test_what_only_the_statement_names_is_taken_at_the_token_endpoints_origin(
+    server: SmartServer, client: HttpClient
+) -> None:
+    assert server.well_known is not None
+    del server.well_known["registration_endpoint"]
+    both = {"authorize": f"{server.origin}/authorize", "token": f"{server.origin}/token"}
+    server.statement = statement_with(
+        **both, revoke=f"{server.origin}/revoke", register="https://elsewhere.example/register"
+    )
+    found = discover(client, server.fhir_url)
+    assert (found.revocation_endpoint, found.registration_endpoint) == (f"{server.origin}/revoke", None)
 
 
 def _real_statement(server: SmartServer, test_data: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from s4s_lab import sandbox
 from s4s_lab.connection import Connection, connect, prepare_launch, reopen
 from s4s_lab.errors import GrantExpired, LaunchRefused, NotDeclared, NotReachable, NotSmart, ScopeNarrowed, UsageError
 from s4s_lab.sandbox import Sandbox
+from s4s_lab.sandbox.browser import answer_consent
 from s4s_lab.smart import EhrLaunch, jwks_of
 from s4s_lab.values import PrivateKey, Registration, Secret
 
@@ -281,6 +283,26 @@ def test_threads_that_disconnect_and_renew_at_once_leave_no_grant(server: Sandbo
         link.grants.read()
     approvals = server._running.grants.approvals()
     assert [one for one in approvals if one.client_id == registration.client_id] == []
+
+
+def test_a_code_lives_for_a_hundred_seconds(
+    server: Sandbox, registration: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for age_s, late in ((99, False), (101, True)):
+        pending = prepare_launch(server.fhir_url, replace(registration, redirect_uri=registration.redirect_uri))
+        redirected = _redirected(pending.authorize_url, server.participants[0].patient_id)
+        monkeypatch.setattr(server._running.grants, "now", lambda age=age_s: time.time() + age)
+        if late:
+            with pytest.raises(LaunchRefused, match=r"older than 100 s.*finish within a minute"):
+                pending.answer(redirected)
+        else:
+            assert pending.answer(redirected).patient_id == server.participants[0].patient_id
+        monkeypatch.undo()
+
+
+def _redirected(authorize_url: str, patient_id: str) -> str:
+    """Go through the consent page; where the browser would be sent."""
+    return answer_consent(authorize_url, {"participant": patient_id, "decision": "approve"})
 
 
 def test_less_than_asked_is_named(server: Sandbox, registration: Registration) -> None:

@@ -161,6 +161,18 @@ def test_a_broken_token_endpoint_does_not_waste_a_token_that_is_still_good(
     assert read(MemoryGrants(_ending(grant, 100))) == 200
 
 
+def test_a_token_endpoint_in_trouble_is_left_alone_for_a_while(server: SmartServer, grant: Grant) -> None:
+    def refresh(grant: Grant) -> Grant:
+        tried.append(1)
+        raise NotReachable("no")
+
+    tried: list[int] = []
+    auth = SmartAuth(MemoryGrants(_ending(grant, 100)), refresh)
+    with HttpClient(auth=auth, auth_origins=frozenset({origin_of(server.origin)})) as client:
+        statuses = [client.get(f"{server.fhir_url}/Patient/1", accept=_JSON).status for _ in range(5)]
+    assert (statuses, len(tried)) == ([200] * 5, 1)
+
+
 def test_an_unreachable_token_endpoint_is_said_when_the_token_has_ended(server: SmartServer, grant: Grant) -> None:
     def refresh(grant: Grant) -> Grant:
         with HttpClient() as tokens:

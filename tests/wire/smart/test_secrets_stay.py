@@ -126,6 +126,10 @@ def test_failed_launches_leak_no_secret(server: Sandbox, seen: Seen) -> None:
         seen.show(pending)
         end(pending)
         seen.fails(lambda waiting=pending: waiting.wait(10))  # type: ignore[misc]  # bound now, called now
+    answered = prepare_launch(server.fhir_url, wrong)
+    code = Secret(f"code=canary-code&state={answered._launch.state.reveal()}")
+    seen.fails(lambda: answered.answer(code.reveal()))
+    seen.guard(code=Secret("canary-code"))
     assert seen.leaks() == []
 
 
