@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
+from benchmarks.bench_wado import STUDY, study_files
 from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
 from s4s_lab.errors import NotRetrievable
 from s4s_lab.net import HttpClient
@@ -43,6 +45,27 @@ def test_a_study_that_orthanc_does_not_have_is_not_retrievable(orthanc: Orthanc,
     request = StudyRequest(orthanc.wado_base, "1.2.3.4.5", None, "https://ehr.example/fhir", "98890234", None)
     with HttpClient() as client, pytest.raises(NotRetrievable):
         retrieve_study(client, DicomCache(tmp_path / "dicom"), request)
+
+
+def test_a_large_ct_comes_back_byte_for_byte(orthanc: Orthanc, tmp_path: Path) -> None:
+    """Three series of 200 slices are 315 MB; by default a twentieth of that."""
+    made = study_files(tmp_path, 200 if os.environ.get("S4S_FULL") == "1" else 10)
+    for path in made:
+        assert orthanc.store(path.read_bytes())
+    cache = DicomCache(tmp_path / "dicom")
+    request = StudyRequest(orthanc.wado_base, STUDY, len(made), "https://ehr.example/fhir", "BENCH", None)
+    with HttpClient() as client:
+        retrieval = retrieve_study(client, cache, request)
+    assert (retrieval.state, retrieval.new, retrieval.issues) == ("complete", len(made), ())
+    sources = {digest(path): path for path in made}
+    stored = {digest(path): path for path in cache.root.rglob("*.dcm")}
+    assert stored.keys() == sources.keys()
+    assert len(stored) == len(made)
+    assert cache.verify().findings == ()
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_fetching_again_brings_nothing_new(orthanc: Orthanc, held: Held, tmp_path: Path) -> None:

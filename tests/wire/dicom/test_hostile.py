@@ -26,6 +26,11 @@ BAD_UIDS = [
 ]  # fmt: skip
 
 
+CLIMBS = [climb * depth + end for climb in ("../", "..\\", "%2e%2e/", "....//") for depth in (1, 3, 9) for end in
+          ("x", "etc/passwd", "index.sqlite", "tmp/x\0")]  # fmt: skip
+HOSTILE_UIDS = [*BAD_UIDS, *CLIMBS]
+
+
 def everything(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
@@ -46,6 +51,32 @@ def test_no_uid_of_a_file_leads_out_of_the_cache(
     assert "quarantine" in retrieval.issues[0]
     assert {path.split("/")[0] for path in everything(tmp_path)} == {"dataset"}
     assert len(list(cache.root.rglob("*.dcm"))) == 2
+
+
+def test_two_hundred_hostile_uids_leave_no_file_outside_the_cache(
+    client: HttpClient, cache: DicomCache, tmp_path: Path
+) -> None:
+    parts = [GOOD]
+    for number, uid in enumerate(HOSTILE_UIDS):
+        hostile = uid.encode().decode("latin-1")
+        parts += [
+            dicom_file(identity(hostile, series=f"1.8.{number}")),
+            dicom_file(identity(f"1.9.{number}", study=hostile)),
+            dicom_file(identity(f"1.7.{number}", series=hostile)),
+        ]
+    assert len(parts) > 200
+    before = everything(tmp_path)
+    with archive(study_answer(parts)) as server:
+        retrieval = retrieve_study(client, cache, server.request())
+    inside = {path.relative_to(tmp_path).as_posix() for path in cache.root.rglob("*.dcm")}
+    assert retrieval.instances == 1
+    assert len({name for name in inside if "/quarantine/" in name}) == len(set(parts)) - 1
+    inner = cache.root.relative_to(tmp_path).as_posix()
+    new = everything(tmp_path) - before - {"dataset", inner}
+    assert all(name.startswith(f"{inner}/") for name in new)
+    assert {Path(name).name for name in new if name.endswith(".dcm")} - {"1.9.1.dcm"} == {
+        f"{hashlib.sha256(part).hexdigest()}.dcm" for part in parts[1:]
+    }
 
 
 def bomb() -> bytes:
