@@ -3,6 +3,7 @@
 from s4s_lab.dicom.address import archive_key, study_url
 from s4s_lab.dicom.cache import DicomCache
 from s4s_lab.dicom.columns import instance_schema
+from s4s_lab.dicom.eviction import Evicted, note_use
 from s4s_lab.dicom.index import CachedStudy
 from s4s_lab.dicom.multipart import Limits, MultipartParser, PartSink
 from s4s_lab.dicom.resume import DeclaredSeries
@@ -14,6 +15,7 @@ __all__ = [
     "CachedStudy",
     "DeclaredSeries",
     "DicomCache",
+    "Evicted",
     "Limits",
     "MultipartParser",
     "PartSink",
@@ -23,6 +25,7 @@ __all__ = [
     "Volume",
     "archive_key",
     "instance_schema",
+    "note_use",
     "read_volume",
     "retrieve_study",
     "study_url",

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from s4s_lab.dicom.checking import LOCKS, CacheCheck, Checker, Removed, remove_patient
 from s4s_lab.dicom.columns import instance_schema
+from s4s_lab.dicom.eviction import Evicted, evict, pin
 from s4s_lab.dicom.files import FILE_MODE, private_folder
 from s4s_lab.dicom.index import CachedStudy, table_of
 from s4s_lab.dicom.upkeep import KeptIndex
@@ -164,6 +165,53 @@ class DicomCache:
             If the index cannot be used.
         """
         return Checker(self.root, self.index, repair).check()
+
+    def pin(self, study_uid: str) -> None:
+        """Keep a study from being evicted.
+
+        Parameters
+        ----------
+        study_uid : str
+            Study Instance UID, bare; the study may come later.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        pin(self.index, study_uid, pinned=True)
+
+    def unpin(self, study_uid: str) -> None:
+        """Let a study be evicted again.
+
+        Parameters
+        ----------
+        study_uid : str
+            Study Instance UID, bare.
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        pin(self.index, study_uid, pinned=False)
+
+    def evict(self, max_bytes: int) -> Evicted:
+        """Remove files of the studies that were not used for longest, until `max_bytes` of images are left.
+
+        Pinned studies and those that are being retrieved stay; a fetch brings the others again.
+
+        Parameters
+        ----------
+        max_bytes : int
+            How much may stay [bytes].
+
+        Raises
+        ------
+        DatasetError
+            If the index cannot be used.
+        """
+        return evict(self.root, self.index, max_bytes)
 
     def remove(self, source: str, patient_id: str, study_uids: Collection[str] = ()) -> Removed:
         """Remove everything of one patient: files, rows, quarantine, locks.

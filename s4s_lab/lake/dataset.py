@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.compute as pc
 
-from s4s_lab.dicom import Slices, Volume, read_volume
+from s4s_lab.dicom import Evicted, Slices, Volume, note_use, read_volume
 from s4s_lab.errors import DatasetError, NotInDataset, S4SWarning
 from s4s_lab.lake import maintenance, opening
 from s4s_lab.lake.catalogue import Views
@@ -277,7 +277,34 @@ class Dataset(DatasetTables):
         rows = one_copy(rows.filter(pc.equal(rows["series_uid"], series_uid)), source)
         if not rows.num_rows:
             raise NotInDataset(f"There are no images of series {series_uid}.", hint="Fetch its study first.")
-        return [self._root / path for path in in_order(rows)]
+        paths = [self._root / path for path in in_order(rows)]
+        note_use(paths[0])
+        return paths
+
+    def evict(self, max_bytes: int) -> Evicted:
+        """Make room: remove images of the studies that were not used for longest, until `max_bytes` of them are left.
+
+        What `images.pin(study_uid)` names stays, and so does every table but `dicom_instance`, which shows the files
+        that are here. A fetch brings a study again.
+
+        Parameters
+        ----------
+        max_bytes : int
+            How much may stay [bytes].
+
+        Returns
+        -------
+        Evicted
+            How much went, and what is left.
+
+        Raises
+        ------
+        DatasetError
+            If the cache's index cannot be used.
+        """
+        evicted = self.images.evict(max_bytes)
+        self.refresh_images()
+        return evicted
 
     def slices(self, series_uid: str, *, source: str | None = None) -> Slices:
         """Return the images of one series in spatial order, each decoded when it is looked at.

@@ -184,6 +184,20 @@ def test_of_two_copies_of_a_series_one_is_shown_and_of_two_patients_the_one_that
         data.slices(series, source="https://nobody.example/fhir")
 
 
+def test_what_is_evicted_leaves_the_table_and_what_was_looked_at_stays(data: Dataset, studies: Files) -> None:
+    (first, some), (second, others) = list(studies.items())[:2]
+    receive(data, first, some)
+    receive(data, second, others)
+    rows = data.table("dicom_instance")
+    data.slices(str(rows[rows["study_uid"] == first]["series_uid"].iloc[0]))
+    size = int(rows[rows["study_uid"] == first]["bytes"].sum())
+    evicted = data.evict(size)
+    assert (evicted.files, evicted.left_bytes) == (len(others), size)
+    assert set(data.table("dicom_instance")["study_uid"]) == {first}
+    data.images.pin(first)
+    assert data.evict(0).studies == 0
+
+
 def test_an_export_names_nobody_unless_it_is_told_to(data: Dataset, studies: Files, tmp_path: Path) -> None:
     uid, files = next(iter(studies.items()))
     receive(data, uid, files)

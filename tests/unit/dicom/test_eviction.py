@@ -1,0 +1,87 @@
+"""Making room: the studies that were not used for longest go, pinned ones and those being retrieved stay."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from s4s_lab.dicom import DicomCache, note_use
+from tests.unit.dicom.depositing import ARCHIVE, KEY, put
+from tests.unit.dicom.samples import image_file
+
+STUDIES = ("1.2.1", "1.2.2", "1.2.3")
+SIZE = len(image_file("1.9.1", study=STUDIES[0]))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> DicomCache:
+    """Three studies of two files each, used one after the other."""
+    cache = DicomCache(tmp_path / "dicom")
+    for age, uid in enumerate(STUDIES):
+        key = replace(KEY, study_uid=uid)
+        put(cache, [image_file(f"1.9.{number}", study=uid) for number in (1, 2)], key=key)
+        cache.index.settle(key, "complete", 2)
+        os.utime(cache.root / ARCHIVE / uid, (age, age))
+    return cache
+
+
+def left(cache: DicomCache) -> set[str]:
+    """Studies that have files, by the index and by the disk, which have to agree."""
+    shown = set(cache.instances()["study_uid"].to_pylist())
+    assert {path.parent.parent.name for path in cache.root.rglob("*.dcm")} == shown
+    assert cache.verify().findings == ()
+    return shown
+
+
+def test_the_study_that_was_not_used_for_longest_goes_first(cache: DicomCache) -> None:
+    evicted = cache.evict(4 * SIZE)
+    assert (evicted.studies, evicted.files, evicted.bytes, evicted.left_bytes) == (1, 2, 2 * SIZE, 4 * SIZE)
+    assert left(cache) == {"1.2.2", "1.2.3"}
+
+
+def test_no_more_than_fits_is_left_and_nothing_goes_when_all_fits(cache: DicomCache) -> None:
+    assert cache.evict(6 * SIZE).studies == 0
+    assert cache.evict(4 * SIZE - 1).left_bytes == 2 * SIZE
+    assert left(cache) == {"1.2.3"}
+    assert cache.evict(0).left_bytes == 0
+    assert left(cache) == set()
+
+
+def test_a_study_that_is_used_is_kept_longer(cache: DicomCache) -> None:
+    note_use(next((cache.root / ARCHIVE / "1.2.1").rglob("*.dcm")))
+    cache.evict(2 * SIZE)
+    assert left(cache) == {"1.2.1"}
+
+
+def test_a_pinned_study_stays_until_it_is_pinned_no_more(cache: DicomCache) -> None:
+    cache.pin("1.2.1")
+    assert cache.evict(0).left_bytes == 2 * SIZE
+    assert left(cache) == {"1.2.1"}
+    cache.unpin("1.2.1")
+    cache.evict(0)
+    assert left(cache) == set()
+
+
+def test_a_study_that_is_being_retrieved_stays(cache: DicomCache) -> None:
+    with cache.receiving(ARCHIVE, "1.2.1"):
+        assert cache.evict(0).left_bytes == 2 * SIZE
+    assert left(cache) == {"1.2.1"}
+
+
+def test_an_evicted_study_is_missing_and_comes_again(cache: DicomCache) -> None:
+    before, generation = cache.instances(), cache.generation
+    cache.evict(4 * SIZE)
+    study = cache.study(ARCHIVE, "1.2.1")
+    assert (study.state, study.instances, study.expected) == ("missing", 0, 2)
+    assert cache.generation > generation
+    key = replace(KEY, study_uid="1.2.1")
+    assert put(cache, [image_file(f"1.9.{number}", study="1.2.1") for number in (1, 2)], key=key).new == 2
+    assert cache.instances().equals(before)
+
+
+def test_an_empty_cache_has_nothing_to_give(tmp_path: Path) -> None:
+    assert DicomCache(tmp_path / "none").evict(0).studies == 0
+    assert not (tmp_path / "none").exists()
