@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from s4s_lab.views.definition import ColumnDefinition
 from s4s_lab.views.fhirpath import Scope
 from s4s_lab.views.heads import Head
 from s4s_lab.views.issues import bounded, shown
-from s4s_lab.views.kinds import MOMENT, TEXT, place_lists
+from s4s_lab.views.kinds import MOMENT, TEXT, place_items
 from s4s_lab.views.loading import View, table_schema
 from s4s_lab.views.resources import FhirVersion
 from s4s_lab.views.rows import Row, RowMaker, compile_rows
@@ -27,6 +28,7 @@ UID_TAG = "s4s/uid"
 WADO_BASE_TAG = "s4s/wado-base"
 WHEN_EMPTY_TAG = "s4s/issue-when-empty"
 _STUDIES = re.compile(r"/studies(?:/[^/?#]*)?/*$")
+Counts = npt.NDArray[np.int64]
 # Rows, and for each the place of its resource among those that are read together.
 Part = tuple[pa.RecordBatch, npt.NDArray[np.int64]]
 # Bounds memory: what waits in Python lists before it becomes a chunk of Arrow.
@@ -87,18 +89,33 @@ class Issues:
         return pa.ListArray.from_arrays(pa.array(np.cumsum(counts, dtype=np.int32)), TEXT.place(said, "string")[0])
 
 
-def _place_list(column: ColumnDefinition, values: list[Any], issues: Issues) -> pa.Array:
-    array, by_row = place_lists(column.kind, values, column.called)
+def place_collection(column: ColumnDefinition, items: list[Any], counts: Counts, issues: Issues) -> pa.Array:
+    """Turn the items of a collection's cells into an Arrow array of lists.
+
+    Parameters
+    ----------
+    column : ColumnDefinition
+        As the view declares it.
+    items : list
+        JSON values or `Unplaced`, cell by cell.
+    counts : numpy.ndarray, shape (cells,)
+        How many items each cell has.
+    issues : Issues
+        Told what was left out, by cell.
+    """
+    array, by_row = place_items(column.kind, items, counts, column.called)
     for row, reasons in by_row.items():
         for reason in reasons:
             issues.add(row, f"{column.name}: {reason}")
-    return array
+    return _told_when_empty(column, array, issues)
 
 
 def _place_single(column: ColumnDefinition, values: list[Any], issues: Issues) -> pa.Array:
     array, reasons = column.kind.place(values, column.called)
     for row, reason in reasons.items():
         issues.add(row, f"{column.name}: {reason}")
+    if array.null_count == len(array):
+        return array
     if UID_TAG in column.tags:
         array, odd = bare_uids(array)
         for row in odd:
@@ -118,7 +135,13 @@ def place(column: ColumnDefinition, values: list[Any], issues: Issues) -> pa.Arr
     issues : Issues
         Told what became null or was left out, by position.
     """
-    array = (_place_list if column.collection else _place_single)(column, values, issues)
+    if column.collection:
+        counts = np.fromiter(map(len, values), np.int64, len(values))
+        return place_collection(column, list(chain.from_iterable(values)), counts, issues)
+    return _told_when_empty(column, _place_single(column, values, issues), issues)
+
+
+def _told_when_empty(column: ColumnDefinition, array: pa.Array, issues: Issues) -> pa.Array:
     if WHEN_EMPTY_TAG in column.tags:
         empty = pc.equal(pc.list_value_length(array), 0) if column.collection else pc.is_null(array)
         for row in pc.indices_nonzero(empty).to_pylist():

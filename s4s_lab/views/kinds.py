@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -82,6 +85,8 @@ class Kind:
         tuple of pyarrow.Array and dict of int to str
             The array, and by position why a value is null that was not.
         """
+        if values and values[0] is None and values == [None] * len(values):
+            return pa.nulls(len(values), self.arrow), {}
         # Arrow itself refuses to make texts of anything else.
         if self.plain is _STRING or set(map(type, values)) <= self.plain:
             try:
@@ -290,25 +295,39 @@ def place_lists(kind: Kind, values: Sequence[list[Any]], called: str) -> tuple[p
     called : str
         What a fitting item is called in messages.
     """
-    flat = [item for items in values for item in items]
-    array, misfits = kind.place(flat, called)
-    counts = [len(items) for items in values]
+    counts = np.fromiter(map(len, values), np.int64, len(values))
+    return place_items(kind, list(chain.from_iterable(values)), counts, called)
+
+
+def place_items(
+    kind: Kind, items: list[Any], counts: npt.NDArray[np.int64], called: str
+) -> tuple[pa.Array, dict[int, list[str]]]:
+    """Do the same with all items one after the other.
+
+    Parameters
+    ----------
+    kind : Kind
+        Of the items.
+    items : list
+        Of all rows.
+    counts : numpy.ndarray, shape (rows,)
+        How many items each row has.
+    called : str
+        What a fitting item is called in messages.
+    """
+    array, misfits = kind.place(items, called)
     reasons: dict[int, list[str]] = {}
     if misfits:
-        row_of = [row for row, count in enumerate(counts) for _ in range(count)]
+        row_of = np.repeat(np.arange(len(counts)), counts)
         for position, reason in misfits.items():
-            reasons.setdefault(row_of[position], []).append(reason)
-            counts[row_of[position]] -= 1
-        array = array.filter(pa.array([position not in misfits for position in range(len(flat))], pa.bool_()))
-    return pa.ListArray.from_arrays(_offsets(counts), array), reasons
-
-
-def _offsets(counts: Sequence[int]) -> pa.Array:
-    total, offsets = 0, [0]
-    for count in counts:
-        total += count
-        offsets.append(total)
-    return pa.array(offsets, pa.int32())
+            reasons.setdefault(int(row_of[position]), []).append(reason)
+        fits = np.ones(len(items), np.bool_)
+        fits[list(misfits)] = False
+        array = array.filter(pa.array(fits))
+        counts = np.bincount(row_of[fits], minlength=len(counts))
+    offsets = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), array), reasons
 
 
 def list_column(values: Sequence[list[str]]) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from s4s_lab.views.projected.elements import Element
 from s4s_lab.views.projected.reading import reader
 
-Owners = Sequence[int] | npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64]
+Owners = Sequence[int] | Positions
 _NOTHING: type = type(None)
 
 
@@ -25,13 +26,18 @@ class Found:
         One value or None a node when `owners` is None; else any number a node, none of them None.
     owners : sequence of int or numpy.ndarray, optional
         The node that each value belongs to, ascending.
+    kinds : set of type, optional
+        The types of the values, when they are known.
     """
 
-    __slots__ = ("_columns", "_level", "_owners", "_several", "values")
+    __slots__ = ("_array", "_columns", "_kinds", "_level", "_owners", "_several", "_structs", "values")
 
-    def __init__(self, values: list[Any], owners: Owners | None = None) -> None:
+    def __init__(self, values: list[Any], owners: Owners | None = None, kinds: set[type] | None = None) -> None:
         self.values = values
         self._owners = owners
+        self._kinds = kinds
+        self._array: Positions | None = owners if isinstance(owners, np.ndarray) else None
+        self._structs: list[Any] | None = None
         self._columns: dict[int, list[Any]] = {}
         self._level: Level | None = None
         self._several: Found | None = None
@@ -47,40 +53,89 @@ class Found:
         return owners
 
     @property
+    def owner_array(self) -> Positions:
+        """The node that each value belongs to; `owners` must be there."""
+        if self._array is None:
+            owners = self._owners or ()
+            self._array = np.arange(len(owners)) if isinstance(owners, range) else np.asarray(owners, np.int64)
+        return self._array
+
+    @property
     def is_aligned(self) -> bool:
         """Whether there is one value, or None, a node."""
         return self._owners is None
 
-    def column(self, number: int, together: Collection[int]) -> list[Any]:
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no node has a value: two tables of three hold columns that no resource fills."""
+        # Lists are compared from their beginning, to the first value.
+        return not self.values or (self.values[0] is None and self.values == [None] * len(self.values))
+
+    @property
+    def kinds(self) -> set[type]:
+        """The types of the values."""
+        if self._kinds is None:
+            self._kinds = set(map(type, self.values))
+        return self._kinds
+
+    def without(self, places: Iterable[int]) -> None:
+        """Make some values absent.
+
+        Parameters
+        ----------
+        places : iterable of int
+            Their places.
+        """
+        for place in places:
+            self.values[place] = None
+        self._kinds = None
+
+    def column(self, number: int) -> list[Any]:
         """Return an element of each struct, None where there is no struct.
 
         Parameters
         ----------
         number : int
             Of the element.
-        together : collection of int
-            The elements to read when this is the first one that is asked for.
         """
-        if number not in self._columns:
-            wanted = tuple(together)
+        known = self._columns.get(number)
+        if known is None:
             try:
-                columns = reader(wanted, sparse=False)(self.values)
+                known = reader(number)(self.values if self._structs is None else self._structs)
             except AttributeError:
-                columns = reader(wanted, sparse=True)(self.values)
-            self._columns.update(zip(wanted, columns, strict=True))
-        return self._columns[number]
+                # An empty struct is read as fast as any other.
+                empty = type(next(one for one in self.values if one is not None))()
+                self._structs = [empty if one is None else one for one in self.values]
+                known = reader(number)(self._structs)
+            self._columns[number] = known
+        return known
 
     def several(self) -> Found:
         """Return the same with owners, without the nodes that have nothing."""
         if self._owners is not None:
             return self
         if self._several is None:
-            there = [value is not None for value in self.values]
-            if all(there):
-                self._several = Found(self.values, range(len(there)))
+            if self.is_nothing:
+                self._several = Found([], ())
+            elif _NOTHING not in self.kinds:
+                self._several = Found(self.values, range(len(self.values)), self.kinds)
             else:
-                self._several = Found(list(compress(self.values, there)), list(compress(range(len(there)), there)))
+                there = [value is not None for value in self.values]
+                owners = np.flatnonzero(there)
+                self._several = Found(list(compress(self.values, there)), owners, self.kinds - {_NOTHING})
         return self._several
+
+    def some(self, places: list[int]) -> Found:
+        """Return some of the values; `owners` must be there.
+
+        Parameters
+        ----------
+        places : list of int
+            Theirs, ascending.
+        """
+        if len(places) == len(self.values):
+            return self
+        return Found([self.values[place] for place in places], self.owner_array[places] if places else ())
 
     def first(self, nodes: int) -> list[Any]:
         """Return the first value of each node, None where there is none.
@@ -107,7 +162,7 @@ class Found:
             The level it was found from; `owners` must be there.
         """
         if self._level is None:
-            self._level = Level(self.values, above.batch, () if self._owners is None else self._owners, above)
+            self._level = Level(self.values, above.batch, self.owner_array, above)
         return self._level
 
 
@@ -145,13 +200,13 @@ class Level:
         Structs or JSON values, none of them None.
     batch : Batch
         What they belong to.
-    owners : sequence of int or numpy.ndarray
+    owners : numpy.ndarray, shape (nodes,)
         For each node the position of the node above it; for a resource its own.
     above : Level, optional
         The level above; None for resources.
     """
 
-    def __init__(self, nodes: list[Any], batch: Batch, owners: Owners, above: Level | None = None) -> None:
+    def __init__(self, nodes: list[Any], batch: Batch, owners: Positions, above: Level | None = None) -> None:
         self.nodes = nodes
         self.batch = batch
         self.owners = owners
@@ -204,15 +259,13 @@ class Level:
 
     def positions(self) -> list[int]:
         """Return `%rowIndex` of each node: its position among those of the same owner, from 0."""
-        found, owner, position = [], -1, 0
-        for one in self.owners:
-            position = position + 1 if one == owner else 0
-            owner = one
-            found.append(position)
-        return found
+        count = len(self.nodes)
+        begins = np.flatnonzero(np.diff(self.owners, prepend=-1))
+        positions: list[int] = (np.arange(count) - np.repeat(begins, np.diff(begins, append=count))).tolist()
+        return positions
 
 
-def children(base: Found, element: Element, together: Collection[int]) -> Found:
+def children(base: Found, element: Element) -> Found:
     """Go one step down from what was found, lists flattened, nulls left out.
 
     Parameters
@@ -221,17 +274,20 @@ def children(base: Found, element: Element, together: Collection[int]) -> Found:
         Structs.
     element : Element
         Where to.
-    together : collection of int
-        Numbers of the elements that are worth being read with it.
     """
-    below = base.column(element.number, together)
+    if base.is_nothing:
+        return base
+    below = base.column(element.number)
     return Found(below) if element.is_plain and base.is_aligned else _flat(below, base)
 
 
 def _flat(below: list[Any], base: Found) -> Found:
-    kinds = set(map(type, below))
+    found = Found(below)
+    if found.is_nothing:
+        return found if base.is_aligned else Found([], ())
+    kinds = found.kinds
     if list not in kinds:
-        return Found(below) if base.is_aligned else _without_nothing(below, base.owners or (), kinds)
+        return found if base.is_aligned else _without_nothing(below, base.owner_array, kinds)
     if not kinds <= {list, _NOTHING}:
         below = [one if one is None or one.__class__ is list else [one] for one in below]
     lists = [one or () for one in below] if _NOTHING in kinds else below
@@ -239,12 +295,12 @@ def _flat(below: list[Any], base: Found) -> Found:
     if base.is_aligned and max(counts) < 2:
         return Found([one[0] if one else None for one in lists])
     flat = list(chain.from_iterable(lists))
-    owners = np.repeat(np.arange(len(below)) if base.is_aligned else np.asarray(base.owners, np.int64), counts)
+    owners = np.repeat(np.arange(len(below)) if base.is_aligned else base.owner_array, counts)
     return _without_nothing(flat, owners, set(map(type, flat)))
 
 
-def _without_nothing(values: list[Any], owners: Owners, kinds: set[type]) -> Found:
+def _without_nothing(values: list[Any], owners: Positions, kinds: set[type]) -> Found:
     if _NOTHING not in kinds:
-        return Found(values, owners)
-    there = [value is not None for value in values]
-    return Found(list(compress(values, there)), list(compress(owners, there)))
+        return Found(values, owners, kinds)
+    there = np.array([value is not None for value in values], np.bool_)
+    return Found(list(compress(values, there.tolist())), owners[there], kinds - {_NOTHING})

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
-from itertools import compress
+from functools import lru_cache, reduce
 from typing import Any
 
 from s4s_lab.views.fhirpath.functions import reference_target
@@ -21,6 +20,7 @@ from s4s_lab.views.projected.batches import Found, Level, children
 from s4s_lab.views.projected.elements import Element
 from s4s_lab.views.projected.operators import (
     Find,
+    chosen_by_text,
     concatenated,
     each,
     equal_to_text,
@@ -33,7 +33,7 @@ from s4s_lab.views.projected.operators import (
 )
 
 _NOTHING: type = type(None)
-_CONDITIONS = frozenset({bool, _NOTHING})
+_ROW_INDEX = "%rowIndex"
 _SCALARS = frozenset({str, int, Decimal, bool})
 
 
@@ -55,15 +55,12 @@ class Reading:
         As for the general back end; here it decides which resources are left to that.
     owner : str, optional
         The name of the element or type that the focus is, as far as it is known.
-    read : dict of Element to dict of int to None
-        Which children of an element are read, by number: they are read together.
     """
 
     element: Element
     constants: Mapping[str, Any]
     tolerant: bool
     owner: str | None
-    read: dict[Element, dict[int, None]]
 
     def below(self, expression: Expression, element: Element) -> Reading:
         """Return how to read from what an expression finds.
@@ -80,14 +77,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What finds the values of an expression, and the element that they are; None for computed values.
-
-    A part is some of the elements that are there: what is read of it is not what is read of all of them.
-    """
+    """What finds the values of an expression, and the element that they are; None for computed values."""
 
     find: Find
     element: Element | None
-    is_part: bool = False
 
 
 def value(expression: Expression, how: Reading, due: type | None = None) -> Find:
@@ -129,12 +122,13 @@ def value(expression: Expression, how: Reading, due: type | None = None) -> Find
 
 def _leave(level: Level, found: Found, is_odd: Callable[[type], bool]) -> None:
     """Leave the resources of values of odd types to the general back end; such values count as absent here."""
-    odd_kinds = {kind for kind in set(map(type, found.values)) - {_NOTHING} if is_odd(kind)}
+    if found.is_nothing:
+        return
+    odd_kinds = {kind for kind in found.kinds - {_NOTHING} if is_odd(kind)}
     if odd_kinds:
         odd = [i for i, one in enumerate(found.values) if type(one) in odd_kinds]
         level.odd(odd if found.owners is None else [found.owners[i] for i in odd])
-        for i in odd:
-            found.values[i] = None
+        found.without(odd)
 
 
 def compile_path(expression: Expression, how: Reading) -> Compiled:
@@ -158,7 +152,7 @@ def compile_path(expression: Expression, how: Reading) -> Compiled:
         case Literal(constant):
             return Compiled(_constant(constant), None)
         case Variable("rowIndex"):
-            return Compiled(lambda level: Found(list(level.positions())), None)
+            return Compiled(lambda level: level.found(_ROW_INDEX, lambda one: Found(one.positions())), None)
         case Variable(name) if name in how.constants:
             return Compiled(_constant(how.constants[name]), None)
         case Member(base, name):
@@ -186,18 +180,14 @@ def _constant(constant: Any) -> Find:
 
 def _step(base: Compiled, element: Element, expression: Expression, how: Reading) -> Compiled:
     above = base.element
-    together: dict[int, None] = {element.number: None}
-    if above is not None and not base.is_part:
-        together = how.read.setdefault(above, {})
-        together[element.number] = None
 
     def find(level: Level) -> Found:
         found = base.find(level)
         if above is not None and above.is_mixed:
             _leave(level, found, _SCALARS.__contains__)
-        return children(found, element, together)
+        return children(found, element)
 
-    return Compiled(_remembered(expression, find, how), element, base.is_part)
+    return Compiled(_remembered(expression, find, how), element)
 
 
 def _member(expression: Expression, base: Expression, name: str, how: Reading) -> Compiled:
@@ -226,7 +216,7 @@ def _of_type(call: Call, how: Reading) -> Compiled:
         _leave(level, plain.find(level), lambda _kind: True)
         return typed.find(level)
 
-    return Compiled(find, typed.element, typed.is_part)
+    return Compiled(find, typed.element)
 
 
 def _call(call: Call, how: Reading) -> Compiled:
@@ -273,15 +263,15 @@ def _first(call: Call, base: Expression, how: Reading) -> Compiled:
     else:
         finds = [one.find for one in compiled]
         element = compiled[0].element
-    is_part = any(one.is_part for one in compiled)
 
     def find(level: Level) -> Found:
-        values = finds[0](level).first(len(level))
-        for other in finds[1:]:
-            values = [b if a is None else a for a, b in zip(values, other(level).first(len(level)), strict=True)]
+        several = [found for found in (one(level) for one in finds) if not found.is_nothing]
+        values = several[0].first(len(level)) if several else [None] * len(level)
+        for other in several[1:]:
+            values = [b if a is None else a for a, b in zip(values, other.first(len(level)), strict=True)]
         return Found(values)
 
-    return Compiled(_remembered(call, find, how), element, is_part)
+    return Compiled(_remembered(call, find, how), element)
 
 
 def _where(call: Call, base: Expression, criterion: Expression, how: Reading) -> Compiled:
@@ -289,19 +279,29 @@ def _where(call: Call, base: Expression, criterion: Expression, how: Reading) ->
     if before.element is None or _is_about_this(criterion):
         if before.element is not None:
             before.element.is_read = True
-        holds = _holds_for_values(criterion)
+        chosen = _chosen(_holds_for_values(criterion))
     else:
-        holds = value(criterion, how.below(base, before.element))
+        below = how.below(base, before.element)
+        match criterion:
+            case Operation("=", left, Literal(str(text))) if _is_plain_text(text):
+                chosen = chosen_by_text(value(left, below, str), left, text)
+            case _:
+                chosen = _chosen(value(criterion, below))
 
     def find(level: Level) -> Found:
         found = before.find(level).several()
-        below = found.level(level)
-        kept = single(holds(below), below)
-        if not set(map(type, kept)) <= _CONDITIONS:
-            kept = [is_true(one) for one in kept]
-        return Found(list(compress(found.values, kept)), list(compress(found.owners or (), kept)))
+        return found if found.is_nothing else found.some(chosen(found.level(level)))
 
-    return Compiled(_remembered(call, find, how), before.element, is_part=True)
+    return Compiled(_remembered(call, find, how), before.element)
+
+
+def _chosen(holds: Find) -> Callable[[Level], list[int]]:
+    return lambda level: [i for i, one in enumerate(single(holds(level), level)) if is_true(one)]
+
+
+def _is_plain_text(text: str) -> bool:
+    """Say whether a text names no moment: those are not compared as texts."""
+    return not isinstance(text, Moment) and not ("T" in text and is_moment(text))
 
 
 def _is_about_this(criterion: Expression) -> bool:
@@ -338,7 +338,7 @@ def _operation(operator: str, left: Expression, right: Expression, how: Reading)
     match operator, right:
         case "|", _:
             return union(value(left, how), value(right, how))
-        case "=" | "!=", Literal(str(text)) if not isinstance(text, Moment) and not ("T" in text and is_moment(text)):
+        case "=" | "!=", Literal(str(text)) if _is_plain_text(text):
             return equal_to_text(value(left, how, str), text, wanted=operator == "=")
         case "=" | "!=", _:
             return equality(operator, value(left, how), value(right, how))
@@ -358,10 +358,10 @@ def _reference_key(call: Call, base: Expression, arguments: tuple[Expression, ..
     finds = [value(Member(one, "reference"), how, str) for one in _alternatives(base)]
 
     def find(level: Level) -> Found:
-        united = finds[0](level)
-        for other in finds[1:]:
-            united = concatenated(united, other(level))
-        found = united.several()
+        several = [found for found in (one(level) for one in finds) if not found.is_nothing]
+        if not several:
+            return Found([], ())
+        found = reduce(concatenated, several).several()
         return _keys(found, level, wanted, how)
 
     return Compiled(_remembered(call, find, how), None)

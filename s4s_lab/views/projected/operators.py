@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from s4s_lab.views.fhirpath.syntax import Expression
 from s4s_lab.views.fhirpath.values import distinct, equal
 from s4s_lab.views.projected.batches import Found, Level
 
@@ -75,8 +76,9 @@ def single(found: Found, level: Level) -> list[Any]:
     level : Level
         From there.
     """
-    if found.owners is not None and len(set(found.owners)) < len(found.owners):
-        level.odd(b for a, b in zip(found.owners, found.owners[1:], strict=False) if a == b)
+    if not found.is_aligned:
+        owners = found.owner_array
+        level.odd(owners[1:][owners[1:] == owners[:-1]].tolist())
     return found.first(len(level))
 
 
@@ -134,8 +136,11 @@ def union(left: Find, right: Find) -> Find:
     """
 
     def find(level: Level) -> Found:
+        sides = left(level).several(), right(level).several()
+        if all(one.is_nothing for one in sides):
+            return sides[0]
         by_node: dict[int, list[Any]] = {}
-        for found in (left(level).several(), right(level).several()):
+        for found in sides:
             for owner, one in zip(found.owners or (), found.values, strict=True):
                 by_node.setdefault(owner, []).append(one)
         united = {node: distinct(by_node[node]) for node in sorted(by_node)}
@@ -168,19 +173,25 @@ def concatenated(left: Found, right: Found) -> Found:
     return Found([one for _, one in pairs], [owner for owner, _ in pairs])
 
 
-def as_lists(found: Found, level: Level) -> list[list[Any]]:
-    """Return the values of each node as a list, empty where there are none.
+def chosen_by_text(find: Find, expression: Expression, text: str) -> Callable[[Level], list[int]]:
+    """Choose the nodes whose value is a text; all texts of a level are looked at once, however many are asked for.
 
     Parameters
     ----------
-    found : Found
-        What was found.
-    level : Level
-        From there.
+    find : Callable
+        Finds the values.
+    expression : Expression
+        What it finds.
+    text : str
+        One that names no moment.
     """
-    if found.owners is None:
-        return [[] if one is None else [one] for one in found.values]
-    lists: list[list[Any]] = [[] for _ in level.nodes]
-    for owner, one in zip(found.owners, found.values, strict=True):
-        lists[owner].append(one)
-    return lists
+    key = ("by text", repr(expression))
+
+    def by_text(level: Level) -> Found:
+        nodes: dict[str, list[int]] = {}
+        for i, one in enumerate(single(find(level), level)):
+            if one.__class__ is str:
+                nodes.setdefault(one, []).append(i)
+        return Found([nodes])
+
+    return lambda level: level.found(key, by_text).values[0].get(text, [])

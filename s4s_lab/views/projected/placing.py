@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from s4s_lab.views.building import Issues, place
+from s4s_lab.views.building import Issues, place, place_collection
 from s4s_lab.views.definition import ColumnDefinition
 from s4s_lab.views.kinds import MOMENT, TEXT
 from s4s_lab.views.projected.plans import Cells, Positions, Rows
@@ -58,7 +58,11 @@ def place_rows(
     for position, column in enumerate(columns):
         cells: Cells = rows.columns[position]
         found = Issues()
-        arrays.append(_repeated((place(column, cells.values, found), found), cells.value_of, issues))
+        if cells.counts is None:
+            array = place(column, cells.values, found)
+        else:
+            array = place_collection(column, cells.values, cells.counts, found)
+        arrays.append(_repeated((array, found), cells.value_of, issues))
     if has_issues:
         arrays.append(issues.column(rows.count))
     return arrays, issues
@@ -75,4 +79,8 @@ def _repeated(placed: PlacedColumn, value_of: Positions | None, issues: Issues) 
         for row in rows_at(position):
             for reason in reasons:
                 issues.add(row, reason)
-    return array if value_of is None else array.take(pa.array(value_of))
+    if value_of is None:
+        return array
+    if array.null_count == len(array):
+        return pa.nulls(len(value_of), array.type)
+    return array.take(pa.array(value_of))

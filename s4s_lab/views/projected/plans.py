@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,26 @@ from s4s_lab.views.definition import ColumnDefinition, Select, ViewDefinition
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This
 from s4s_lab.views.projected.batches import Level
 from s4s_lab.views.projected.expressions import Reading, Unsupported, compile_path, value
-from s4s_lab.views.projected.operators import Find, as_lists, single
+from s4s_lab.views.projected.operators import Find, single
 
 Positions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The values of one column on its own level, and for each row the position of its value; None: row by row."""
+    """The values of one column on its own level, and for each row the position of its value; None: row by row.
+
+    The values of a collection come one after the other, with how many there are for each position.
+    """
 
     values: list[Any]
     value_of: Positions | None = None
+    counts: Positions | None = None
+
+    @property
+    def positions(self) -> int:
+        """How many positions there are."""
+        return len(self.values if self.counts is None else self.counts)
 
 
 @dataclass(frozen=True)
@@ -188,8 +198,12 @@ def rows_of(shape: Shape, level: Level) -> Rows:
         rows = _united(below)
     for position, find, collection in shape.cells:
         found = find(level)
-        values = as_lists(found, level) if collection else single(found, level)
-        rows.columns[position] = Cells(values, rows.node_of)
+        if collection:
+            several = found.several()
+            counts = np.bincount(several.owner_array, minlength=len(level))
+            rows.columns[position] = Cells(several.values, rows.node_of, counts)
+        else:
+            rows.columns[position] = Cells(single(found, level), rows.node_of)
     return rows
 
 
@@ -198,7 +212,7 @@ def _below(find: Find | None, shape: Shape, level: Level) -> Rows:
         return rows_of(shape, level)
     inner = find(level).several().level(level)
     rows = rows_of(shape, inner)
-    owners = np.asarray(inner.owners, np.int64)
+    owners = inner.owners
     return Rows(rows.count, owners if rows.node_of is None else owners[rows.node_of], rows.columns)
 
 
@@ -213,13 +227,19 @@ def _united(below: Sequence[Rows]) -> Rows:
         return (filled or list(below))[0]
     node_of = np.concatenate([_all(rows.node_of, rows.count) for rows in filled])
     order = np.argsort(node_of, kind="stable")
-    columns = {}
-    for position in filled[0].columns:
-        values: list[Any] = []
-        value_of = []
-        for rows in filled:
-            cells = rows.columns[position]
-            value_of.append(_all(cells.value_of, rows.count) + len(values))
-            values += cells.values
-        columns[position] = Cells(values, np.concatenate(value_of)[order])
+    columns = {
+        position: _cells_united([rows.columns[position] for rows in filled], [rows.count for rows in filled], order)
+        for position in filled[0].columns
+    }
     return Rows(len(order), node_of[order], columns)
+
+
+def _cells_united(cells: Sequence[Cells], rows: Sequence[int], order: Positions) -> Cells:
+    begins = np.cumsum([0, *(one.positions for one in cells)])
+    value_of = [_all(one.value_of, count) + begin for one, count, begin in zip(cells, rows, begins, strict=False)]
+    counts = [one.counts for one in cells if one.counts is not None]
+    return Cells(
+        list(chain.from_iterable(one.values for one in cells)),
+        np.concatenate(value_of)[order],
+        np.concatenate(counts) if counts else None,
+    )

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from s4s_lab.views.building import Part, TableBuilder
@@ -45,13 +46,12 @@ class Projection:
         self.shapes: dict[View, Mapping[FhirVersion, Shape]] = {}
         with suppress(Unsupported):
             self._head = _head(resource_type, root)
-            read: dict[FhirVersion, dict[Element, dict[int, None]]] = {version: {} for version in FHIR_VERSIONS}
             for view in views:
                 with suppress(Unsupported):
                     self.shapes[view] = {
                         version: compile_shape(
                             view.plans[version],
-                            Reading(root, view.plans[version].constants, view.packaged, resource_type, read[version]),
+                            Reading(root, view.plans[version].constants, view.packaged, resource_type),
                         )
                         for version in FHIR_VERSIONS
                     }
@@ -83,8 +83,7 @@ class Projection:
         version : str
             The FHIR version they are read as.
         """
-        everyone = range(len(resources))
-        level = Level(list(resources), batch, everyone)
+        level = Level(list(resources), batch, np.arange(len(resources)))
         head = [single(find(level), level) for find in self._head]
         rows = {view: rows_of(shapes[version], level) for view, shapes in self.shapes.items()}
         batch.close()
@@ -106,7 +105,7 @@ def projection_of(resource_type: str, views: tuple[View, ...]) -> Projection:
 
 
 def _head(resource_type: str, root: Element) -> list[Find]:
-    how = Reading(root, {}, tolerant=True, owner=resource_type, read={})
+    how = Reading(root, {}, tolerant=True, owner=resource_type)
     return [
         value(parse(path), how, str) for path in (patient_path(resource_type), "meta.versionId", "meta.lastUpdated")
     ]

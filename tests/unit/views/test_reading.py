@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from s4s_lab.views import uids
+from s4s_lab.views.projected.batches import Batch, Found, Level
 from s4s_lab.views.projected.reading import reader
 
 
@@ -15,17 +19,43 @@ class Node(msgspec.Struct):
     e7: object = None
 
 
-@pytest.mark.parametrize("numbers", [(0,), (7,), (7, 0)])
-def test_each_element_gets_a_list_of_its_own(numbers: tuple[int, ...]) -> None:
-    nodes = [Node(1, "a"), Node(), Node(2, "b")]
-    expected: dict[int, list[object]] = {0: [1, None, 2], 7: ["a", None, "b"]}
-    assert reader(numbers, sparse=False)(nodes) == tuple(expected[number] for number in numbers)
-    assert reader(numbers, sparse=True)([nodes[0], None]) == tuple([expected[number][0], None] for number in numbers)
+@pytest.mark.parametrize(("number", "expected"), [(0, [1, None, 2]), (7, ["a", None, "b"])])
+def test_an_element_is_read_of_every_struct(number: int, expected: list[object]) -> None:
+    assert reader(number)([Node(1, "a"), Node(), Node(2, "b")]) == expected
 
 
-def test_nothing_but_numbers_becomes_code() -> None:
+@pytest.mark.parametrize(("number", "expected"), [(0, [None, 1, None, 2]), (7, [None, "a", None, "b"])])
+def test_where_there_is_no_struct_there_is_no_element(number: int, expected: list[object]) -> None:
+    found = Found([None, Node(1, "a"), None, Node(2, "b")])
+    assert found.column(number) == expected
+    assert found.values == [None, Node(1, "a"), None, Node(2, "b")]
+
+
+def test_nothing_but_a_number_becomes_code() -> None:
+    number: Any = "0; import os"
     with pytest.raises(ValueError, match="format"):
-        reader(("0; import os",), sparse=False)
+        reader(number)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_nothing"), [([], True), ([None], True), ([None, None], True), ([None, 0], False), ([""], False)]
+)
+def test_what_no_node_has_is_nothing(values: list[object], is_nothing: bool) -> None:
+    assert Found(values).is_nothing is is_nothing
+
+
+def test_the_types_of_values_are_told_anew_when_some_were_made_absent() -> None:
+    found = Found(["a", 1, "b"])
+    assert found.kinds == {str, int}
+    found.without([1])
+    assert (found.values, found.kinds) == (["a", None, "b"], {str, type(None)})
+    assert (found.several().values, found.several().owner_array.tolist()) == (["a", "b"], [0, 2])
+
+
+def test_a_node_knows_its_place_among_those_of_its_owner() -> None:
+    batch = Batch(["k"], [{}])
+    assert Level(list("abcdef"), batch, np.array([0, 0, 2, 5, 5, 5])).positions() == [0, 1, 0, 0, 1, 2]
+    assert Level([], batch, np.array([], np.int64)).positions() == []
 
 
 @pytest.mark.parametrize("odd", ["1..2", ".1.2", "1.2.", "1/2", "1.2a", "1:2", "é.1"])
