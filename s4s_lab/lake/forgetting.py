@@ -261,6 +261,7 @@ def _carry_out(root: Path, journal: _Journal) -> dict[str, int]:
     _remove_grant(grants)
     connection.unlink(missing_ok=True)
     durable.sync(connection.parent)
+    _sweep_unfinished(root)
     removed["resource versions"] = leave_out(root / "resources", journal.rows("resources"))
     removed["ledger rows"] = leave_out(root / "pulls", journal.rows("pulls"))
     derived = [path for path in sorted((root / "tables").iterdir()) if path.is_dir()]
@@ -275,6 +276,15 @@ def _carry_out(root: Path, journal: _Journal) -> dict[str, int]:
     (root / JOURNAL).unlink()
     durable.sync(root)
     return removed
+
+
+def _sweep_unfinished(root: Path) -> None:
+    """Remove what a killed writer left of a connection's file, or of this very journal: it may name the participant."""
+    busy = "Another process is changing the dataset's connections."
+    with Locks(root / ".locks").alone("connections", timeout_s=_PATIENCE_S, busy=busy):
+        for folder in (root, root / "connections"):
+            for left in list(folder.glob(f"{durable.PART}*")):
+                left.unlink(missing_ok=True)
 
 
 def _out_of_table(path: Path, journal: _Journal) -> int:

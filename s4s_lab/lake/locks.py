@@ -17,6 +17,7 @@ from s4s_lab.lake import durable
 _POLL_S = 0.02
 # A `forget` that is not finished: nobody writes until it is.
 JOURNAL = "forgetting.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -132,6 +133,9 @@ class Locks:
                     os.close(second)
                 raise DatasetError(f"File locks do not work in {self.folder}: one was given out twice.", hint=hint)
         except OSError as error:
+            if error.errno in _FULL:
+                text = f"{self.folder} could not be written: {error.strerror}."
+                raise DatasetError(text, hint=durable.HINT) from None
             raise DatasetError(f"File locks do not work in {self.folder}: {error.strerror}.", hint=hint) from error
         finally:
             # One that stays is removed with other temporary files.

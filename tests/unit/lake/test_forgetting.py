@@ -67,6 +67,17 @@ def test_nothing_is_left_of_a_participant_in_any_byte(two: Dataset, darcy: Perso
     assert found_in(two.path(), words) == set()
 
 
+@pytest.mark.parametrize(
+    "place", [".part-4y487nhd", "connections/.part-9x", "set-aside/resources-1-2.checkpoint.parquet"]
+)
+def test_what_a_killed_writer_or_a_power_cut_left_goes_too(two: Dataset, darcy: Person, place: str) -> None:
+    left = two.path() / place
+    left.parent.mkdir(exist_ok=True)
+    left.write_text(darcy.patient_id)
+    two.forget(darcy.patient_id)
+    assert not left.exists()
+
+
 def test_files_held_rows_of_both(two: Dataset) -> None:
     column = pa.schema([LOG_SCHEMA.field("patient_id")])
     held = [read(open_table(two.path(name)), column) for name in ("patient", "eob_item")]

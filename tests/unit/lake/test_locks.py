@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from s4s_lab.errors import DatasetBusy, DatasetError
+from s4s_lab.lake import durable
 from s4s_lab.lake.locks import Locks
 
 HOLD = """
@@ -95,3 +97,18 @@ def test_a_file_system_without_locks_is_refused_with_its_reason(locks: Locks, mo
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(DatasetError, match="No locks available"):
         locks.probe()
+
+
+def test_a_full_disk_is_not_taken_for_locks_that_do_not_work(locks: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_, opened = Locks._open, []
+
+    def full(self: Locks, name: str) -> int:
+        opened.append(name)
+        if len(opened) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_(self, name)
+
+    monkeypatch.setattr(Locks, "_open", full)
+    with pytest.raises(DatasetError, match="could not be written: No space left") as caught:
+        locks.probe()
+    assert caught.value.hint == durable.HINT
