@@ -33,7 +33,7 @@ def world(fault_server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
         patience = replace(given.pop("patience", Patience()), sleep=world.sleep)
         return HttpClient(**{**given, "patience": patience, "limits": QUICK})
 
-    monkeypatch.setattr("s4s_lab.connection.HttpClient", client)
+    monkeypatch.setattr("s4s_lab.connection.connection.HttpClient", client)
     monkeypatch.setattr("s4s_lab.sync.pulling.time.sleep", world.sleep)
     with client_clock(lambda: world.record.now):
         yield world
