@@ -40,12 +40,12 @@ def _serve_keys(server: SmartServer, path: str = "/keys") -> None:
     server.canned[path].append(Canned(200, json.dumps(keys).encode()))
 
 
-def _token(server: SmartServer, key: Any = KEY, alg: str = "RS256", **changes: Any) -> Secret:
+def _token(server: SmartServer, key: Any = KEY, alg: str = "RS256", ends_in_s: float = 60, **changes: Any) -> Secret:
     claims: dict[str, Any] = {
         "iss": server.origin,
         "aud": "app",
         "sub": "p",
-        "exp": time.time() + 60,
+        "exp": time.time() + ends_in_s,
         "nonce": NONCE.reveal(),
         "fhirUser": "Patient/p",
     }
@@ -73,7 +73,7 @@ def test_who_signed_in_is_an_absolute_address(
     [
         {"aud": ["app"]},
         {"aud": ["other", "app"], "azp": "app"},
-        {"exp": time.time() - 20},
+        {"ends_in_s": -20},
         {"key": CURVE, "alg": "ES384"},
     ],
     ids=str,
@@ -96,7 +96,7 @@ def test_a_token_that_names_nobody_is_none(server: SmartServer, client: HttpClie
         ({"aud": "other"}, "another app"),
         ({"aud": ["app", "other"]}, "another app"),
         ({"aud": None}, "another app"),
-        ({"exp": time.time() - 3600}, "has ended"),
+        ({"ends_in_s": -3600}, "has ended"),
         ({"exp": None}, "has ended"),
         ({"nonce": "of another launch"}, "another launch"),
         ({"nonce": None}, "another launch"),
