@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from s4s_lab.errors import NotSmart
-from s4s_lab.net import HttpClient
+from s4s_lab.net import Answer, HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
 from s4s_lab.smart.configuration import SmartConfiguration
 from s4s_lab.smart.token_response import refused, unusable
@@ -84,10 +84,7 @@ def revoke(
             hint="The participant can end the permission at the server"
             + (f": {configuration.management_endpoint}" if configuration.management_endpoint else "."),
         )
-    form: dict[str, str | Secret] = {"token": token, "token_type_hint": kind}
-    answer, _ = ask_as_client(client, endpoint, registration, form, audience=configuration.token_endpoint)
-    if answer.status != 200:
-        raise refused(answer, secrets=[token, registration.client_secret])
+    _asked(client, configuration, registration, endpoint, {"token": token, "token_type_hint": kind})
 
 
 def introspect(
@@ -125,9 +122,7 @@ def introspect(
             f"{without_query(configuration.fhir_url)} offers no introspection.",
             hint="What was granted stands in the connection's scope.",
         )
-    answer, _ = ask_as_client(client, endpoint, registration, {"token": token}, audience=configuration.token_endpoint)
-    if answer.status != 200:
-        raise refused(answer, secrets=[token, registration.client_secret])
+    answer = _asked(client, configuration, registration, endpoint, {"token": token})
     try:
         told = msgspec.json.decode(answer.body) if len(answer.body) <= _MAX_BYTES else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -135,6 +130,21 @@ def introspect(
     if not isinstance(told, dict) or not isinstance(told.get("active"), bool):
         raise unusable("The introspection endpoint's answer does not say whether the token is active.")
     return _read(told) if told["active"] else Introspection(active=False)
+
+
+def _asked(
+    client: HttpClient,
+    configuration: SmartConfiguration,
+    registration: Registration,
+    endpoint: str,
+    form: dict[str, str | Secret],
+) -> Answer:
+    """Ask one of the services about a token, as the client that it was given to."""
+    answer, _ = ask_as_client(client, endpoint, registration, form, audience=configuration.token_endpoint)
+    if answer.status != 200:
+        secrets = [value for value in form.values() if isinstance(value, Secret)]
+        raise refused(answer, secrets=[*secrets, registration.client_secret])
+    return answer
 
 
 def _read(told: dict[str, Any]) -> Introspection:
