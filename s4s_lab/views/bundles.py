@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
 from s4s_lab.errors import NotFhir
 from s4s_lab.views.heads import Provenance
+from s4s_lab.views.kinds import exact_number
 
 _UNKNOWN = Provenance()
 
@@ -50,15 +50,7 @@ class Document:
     place: str
 
 
-def _decimal(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        # An exponent beyond what any number type holds; infinite is what no column takes.
-        return Decimal("Infinity")
-
-
-_DECODER = msgspec.json.Decoder(float_hook=_decimal)
+_DECODER = msgspec.json.Decoder(float_hook=exact_number)
 
 
 def decode(text: bytes | str, place: str = "The text") -> Any:

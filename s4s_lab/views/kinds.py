@@ -35,9 +35,30 @@ _PLAIN_INSTANT = (
     r"^(?:[1-8]\d{3}|9[0-8]\d\d|99[0-8]\d|999[0-8])-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?(?:Z|[+-]\d\d:\d\d)$"
 )
 _JSON = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+_PACK = msgspec.msgpack.Encoder().encode
+# MessagePack: nil.
+_NIL = 0xC0
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 
 Placed = tuple[pa.Array, dict[int, str]]
+
+
+def exact_number(text: str) -> Decimal:
+    """Return a JSON number that is not whole, exactly as it is written.
+
+    Parameters
+    ----------
+    text : str
+        The number.
+    """
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        # An exponent beyond what any number type holds; infinite is what no column takes.
+        return Decimal("Infinity")
+
+
+_WRITTEN = msgspec.json.Decoder(float_hook=exact_number).decode
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,8 @@ class Kind:
         A column of plain values to an array; raises ValueError or OverflowError when one does not fit.
     read : Callable
         One value to what Arrow takes; raises ValueError when it does not fit.
+    quick : Callable, optional
+        A column to an array by a shorter way, or None where that way is not to be had.
     """
 
     name: str
@@ -63,10 +86,13 @@ class Kind:
     plain: frozenset[type]
     whole: Callable[[list[Any]], pa.Array]
     read: Callable[[Any], Any]
+    quick: Callable[[list[Any]], pa.Array | None] | None = None
 
     @property
     def due(self) -> type | None:
-        """The Python type of nearly all JSON values that fit; None when there are several."""
+        """The type that a decoder may hold values to: `msgspec.Raw` for numbers as they are written, None for none."""
+        if self is EXACT:
+            return msgspec.Raw
         kinds = self.plain - {_NOTHING}
         return next(iter(kinds)) if len(kinds) == 1 and self is not ANY else None
 
@@ -87,6 +113,8 @@ class Kind:
         """
         if values and values[0] is None and values == [None] * len(values):
             return pa.nulls(len(values), self.arrow), {}
+        if self.quick is not None and (array := self.quick(values)) is not None:
+            return array, {}
         # Arrow itself refuses to make texts of anything else.
         if self.plain is _STRING or set(map(type, values)) <= self.plain:
             try:
@@ -98,8 +126,8 @@ class Kind:
     def _one_by_one(self, values: list[Any], called: str) -> Placed:
         placed: list[Any] = []
         reasons: dict[int, str] = {}
-        for position, value in enumerate(values):
-            fitting = None
+        for position, given in enumerate(values):
+            fitting, value = None, _WRITTEN(given) if isinstance(given, msgspec.Raw) else given
             if isinstance(value, Unplaced):
                 reasons[position] = value.reason
             elif value is not None:
@@ -215,6 +243,43 @@ def _cast(pattern: str, target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     return whole
 
 
+def _small(target: pa.DataType) -> Callable[[list[Any]], pa.Array | None]:
+    def quick(values: list[Any]) -> pa.Array | None:
+        """Pack the values in C; where each takes one byte, as numbers below 128 and nothing do, that byte tells all."""
+        try:
+            packed = np.frombuffer(_PACK(values), np.uint8)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return None
+        ones = packed[1 if len(values) < 16 else 3 if len(values) < 1 << 16 else 5 :]  # array headers
+        if len(ones) != len(values):
+            return None
+        absent = ones == _NIL
+        if not (absent | (ones < 128)).all():  # positive fixint
+            return None
+        return pa.array(ones.astype(target.to_pandas_dtype()), target, mask=absent if absent.any() else None)
+
+    return quick
+
+
+def _written(values: list[Any]) -> pa.Array | None:
+    """Read numbers as they are written in JSON, all of them at once."""
+    try:
+        text = b",".join([b"" if one is None else one for one in values]).decode()
+    except TypeError:
+        return None
+    # Arrow rounds some numbers of more digits than it holds instead of refusing them: long ones, and small powers.
+    if not text or "e" in text or "E" in text:
+        return None
+    texts = pc.split_pattern(pa.array([text], pa.large_string()), ",").values.cast(pa.string())
+    lengths = pc.binary_length(texts)
+    least, longest = pc.min_max(lengths).as_py().values()
+    if longest > _SAFE_LENGTH:
+        return None
+    if least == 0:
+        texts = pc.if_else(pc.equal(lengths, 0), pa.scalar(None, pa.string()), texts)
+    return texts.cast(DECIMAL)
+
+
 def _array(target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     return lambda values: pa.array(values, target)
 
@@ -232,9 +297,9 @@ _STRING: frozenset[type] = frozenset({str, _NOTHING})
 TEXT = Kind("string", pa.string(), _STRING, _array(pa.string()), _read_text)
 ANY = Kind("value", pa.string(), _STRING, _array(pa.string()), _read_any)
 BOOLEAN = Kind("boolean", pa.bool_(), frozenset({bool, _NOTHING}), _array(pa.bool_()), _read_boolean)
-INT32 = Kind("integer", pa.int32(), frozenset({int, _NOTHING}), _array(pa.int32()), _integer(32))
-INT64 = Kind("integer", pa.int64(), frozenset({int, _NOTHING}), _array(pa.int64()), _integer(64))
-EXACT = Kind("decimal", DECIMAL, frozenset({int, Decimal, _NOTHING}), _whole_decimals, _exact)
+INT32 = Kind("integer", pa.int32(), frozenset({int, _NOTHING}), _array(pa.int32()), _integer(32), _small(pa.int32()))
+INT64 = Kind("integer", pa.int64(), frozenset({int, _NOTHING}), _array(pa.int64()), _integer(64), _small(pa.int64()))
+EXACT = Kind("decimal", DECIMAL, frozenset({int, Decimal, _NOTHING}), _whole_decimals, _exact, _written)
 DATE = Kind("date", pa.date32(), _STRING, _cast(_PLAIN_DATE, pa.date32()), _forgetful(_read_date))
 MOMENT = Kind("instant", INSTANT, _STRING, _cast(_PLAIN_INSTANT, INSTANT), _forgetful(_read_instant))
 

@@ -11,9 +11,10 @@ from s4s_lab.values.uids import MAX_LENGTH
 
 _UID = r"^[0-9]+(?:\.[0-9]+)*$"
 _PREFIX = "urn:oid:"
-_ZERO, _NINE, _DOT = np.uint8(ord("0")), np.uint8(9), np.uint8(ord("."))
+_DOT, _SLASH, _ZERO, _NINE = map(ord, "./09")
+_TWO_DOTS = np.frombuffer(b"..", np.uint16)[0]
 # Bytes that are looked at together: they stay in the processor's cache.
-_PIECE = 1 << 15
+_PIECE = 1 << 16
 
 
 def bare_uids(texts: pa.Array) -> tuple[pa.Array, list[int]]:
@@ -56,21 +57,32 @@ def _are_uids(texts: pa.Array) -> bool:
         return False
     offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     lengths = np.diff(offsets)
-    filled = lengths > 0
-    if int(filled.sum()) != len(texts) - texts.null_count or int(lengths.max()) > MAX_LENGTH:
+    starts, ends = offsets[:-1], offsets[1:]
+    if texts.null_count:
+        filled = lengths > 0
+        if int(filled.sum()) != len(texts) - texts.null_count:
+            return False
+        starts, ends = starts[filled], ends[filled]
+    elif int(lengths.min()) == 0:
         return False
-    starts, ends = offsets[:-1][filled], offsets[1:][filled]
+    if int(lengths.max()) > MAX_LENGTH:
+        return False
     used = np.frombuffer(data, np.uint8)
     # No text begins or ends with a dot, so two dots side by side are of one text.
     if (used[starts] == _DOT).any() or (used[ends - 1] == _DOT).any():
         return False
-    pieces = range(offsets[0], offsets[-1], _PIECE)
-    return all(_holds_digits(used[at : min(at + _PIECE + 1, offsets[-1])]) for at in pieces)
+    return _holds_digits(used[offsets[0] : offsets[-1]])
 
 
 def _holds_digits(used: npt.NDArray[np.uint8]) -> bool:
     """Say whether there are only digits, and dots that stand alone."""
-    dots = used == _DOT
-    if np.count_nonzero(used - _ZERO > _NINE) != np.count_nonzero(dots):
+    # A slash is all that lies between a dot and the digits.
+    if int(used.min(initial=_NINE)) < _DOT or int(used.max(initial=_ZERO)) > _NINE:
         return False
-    return not (dots[1:] & dots[:-1]).any()
+    # Pieces overlap by a byte; pairs are looked at from even and from odd places.
+    pieces = (used[at : at + _PIECE + 1] for at in range(0, len(used), _PIECE))
+    return not any((one == _SLASH).any() or _has_two_dots(one) or _has_two_dots(one[1:]) for one in pieces)
+
+
+def _has_two_dots(used: npt.NDArray[np.uint8]) -> bool:
+    return bool((used[: len(used) & ~1].view(np.uint16) == _TWO_DOTS).any())

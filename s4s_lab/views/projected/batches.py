@@ -6,15 +6,19 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from s4s_lab.views.projected.elements import Element
-from s4s_lab.views.projected.reading import reader
+from s4s_lab.views.projected.reading import guarded_reader, reader
 
 Positions = npt.NDArray[np.int64]
 Owners = Sequence[int] | Positions
+Kinds = set[type] | frozenset[type]
 _NOTHING: type = type(None)
+# The types of values that were found in lists of structs.
+_STRUCTS: frozenset[type] = frozenset({msgspec.Struct})
 
 
 class Found:
@@ -30,15 +34,14 @@ class Found:
         The types of the values, when they are known.
     """
 
-    __slots__ = ("_array", "_columns", "_kinds", "_level", "_owners", "_several", "_structs", "values")
+    __slots__ = ("_array", "_columns", "_kinds", "_level", "_owners", "_several", "values")
 
-    def __init__(self, values: list[Any], owners: Owners | None = None, kinds: set[type] | None = None) -> None:
+    def __init__(self, values: list[Any], owners: Owners | None = None, kinds: Kinds | None = None) -> None:
         self.values = values
         self._owners = owners
         self._kinds = kinds
         self._array: Positions | None = owners if isinstance(owners, np.ndarray) else None
-        self._structs: list[Any] | None = None
-        self._columns: dict[int, list[Any]] = {}
+        self._columns: dict[tuple[int, ...], list[Any]] = {}
         self._level: Level | None = None
         self._several: Found | None = None
 
@@ -61,6 +64,11 @@ class Found:
         return self._array
 
     @property
+    def given_owners(self) -> Owners | None:
+        """The same, as it was given."""
+        return self._owners
+
+    @property
     def is_aligned(self) -> bool:
         """Whether there is one value, or None, a node."""
         return self._owners is None
@@ -72,7 +80,7 @@ class Found:
         return not self.values or (self.values[0] is None and self.values == [None] * len(self.values))
 
     @property
-    def kinds(self) -> set[type]:
+    def kinds(self) -> Kinds:
         """The types of the values."""
         if self._kinds is None:
             self._kinds = set(map(type, self.values))
@@ -90,24 +98,26 @@ class Found:
             self.values[place] = None
         self._kinds = None
 
-    def column(self, number: int) -> list[Any]:
+    def column(self, *numbers: int) -> list[Any]:
         """Return an element of each struct, None where there is no struct.
 
         Parameters
         ----------
-        number : int
-            Of the element.
+        *numbers : int
+            The way to the element, step by step.
+
+        Raises
+        ------
+        AttributeError
+            If a step leads to a list.
         """
-        known = self._columns.get(number)
+        known = self._columns.get(numbers)
         if known is None:
             try:
-                known = reader(number)(self.values if self._structs is None else self._structs)
+                known = reader(*numbers)(self.values)
             except AttributeError:
-                # An empty struct is read as fast as any other.
-                empty = type(next(one for one in self.values if one is not None))()
-                self._structs = [empty if one is None else one for one in self.values]
-                known = reader(number)(self._structs)
-            self._columns[number] = known
+                known = guarded_reader(*numbers)(self.values)
+            self._columns[numbers] = known
         return known
 
     def several(self) -> Found:
@@ -165,6 +175,12 @@ class Found:
             self._level = Level(self.values, above.batch, self.owner_array, above)
         return self._level
 
+    def close(self) -> None:
+        """Let go of the level that was made of the values: it refers to the one above, and that may refer here."""
+        self._level = None
+        if self._several is not None:
+            self._several._level = None
+
 
 class Batch:
     """Resources that are read together.
@@ -217,6 +233,8 @@ class Level:
 
     def close(self) -> None:
         """Forget what was found from here."""
+        for found in (self.itself, *self._known.values()):
+            found.close()
         self._known.clear()
 
     def __len__(self) -> int:
@@ -277,11 +295,64 @@ def children(base: Found, element: Element) -> Found:
     """
     if base.is_nothing:
         return base
-    below = base.column(element.number)
-    return Found(below) if element.is_plain and base.is_aligned else _flat(below, base)
+    return _below(base.column(element.number), base, element)
 
 
-def _flat(below: list[Any], base: Found) -> Found:
+def descendants(base: Found, path: Sequence[Element]) -> Found | None:
+    """Go several steps down at once; None when a list is on the way.
+
+    Parameters
+    ----------
+    base : Found
+        Structs.
+    path : sequence of Element
+        Where to, step by step.
+    """
+    if base.is_nothing or any(element.is_mixed for element in path[:-1]):
+        return None
+    try:
+        below = base.column(*(element.number for element in path))
+    except AttributeError:
+        return None
+    return _below(below, base, path[-1])
+
+
+def _below(below: list[Any], base: Found, element: Element) -> Found:
+    if element.is_plain and base.is_aligned:
+        return Found(below)
+    if element.is_object:
+        # Tried first, because it is nearly always so: nothing has to be looked at then.
+        found = _in_lists(below, base)
+        if found is not None:
+            return found
+    return _flat(below, base, element)
+
+
+def _in_lists(below: list[Any], base: Found) -> Found | None:
+    """Flatten lists of structs; None when there is anything else among them."""
+    try:
+        # Of a CodeableConcept there is one coding, as a rule.
+        return Found([one for (one,) in below], base.given_owners, _STRUCTS)
+    except TypeError:
+        return None
+    except ValueError:
+        pass
+    try:
+        counts = list(map(len, below))
+    except TypeError:
+        return None
+    return _flattened(below, counts, base)
+
+
+def _flattened(lists: list[Any], counts: list[int], base: Found) -> Found:
+    """Flatten lists that hold structs only."""
+    if base.is_aligned and max(counts) < 2:
+        return Found([one[0] if one else None for one in lists])
+    owners = np.repeat(np.arange(len(lists)) if base.is_aligned else base.owner_array, counts)
+    return Found(list(chain.from_iterable(lists)), owners, _STRUCTS)
+
+
+def _flat(below: list[Any], base: Found, element: Element) -> Found:
     found = Found(below)
     if found.is_nothing:
         return found if base.is_aligned else Found([], ())
@@ -292,6 +363,8 @@ def _flat(below: list[Any], base: Found) -> Found:
         below = [one if one is None or one.__class__ is list else [one] for one in below]
     lists = [one or () for one in below] if _NOTHING in kinds else below
     counts = list(map(len, lists))
+    if element.is_object:
+        return _flattened(lists, counts, base)
     if base.is_aligned and max(counts) < 2:
         return Found([one[0] if one else None for one in lists])
     flat = list(chain.from_iterable(lists))
@@ -299,7 +372,7 @@ def _flat(below: list[Any], base: Found) -> Found:
     return _without_nothing(flat, owners, set(map(type, flat)))
 
 
-def _without_nothing(values: list[Any], owners: Positions, kinds: set[type]) -> Found:
+def _without_nothing(values: list[Any], owners: Positions, kinds: Kinds) -> Found:
     if _NOTHING not in kinds:
         return Found(values, owners, kinds)
     there = np.array([value is not None for value in values], np.bool_)

@@ -59,6 +59,11 @@ class Element:
         return self.has_value and bool(self.children)
 
     @property
+    def is_object(self) -> bool:
+        """Whether it is a struct or a list of structs, if it is there, and nothing else."""
+        return bool(self.children) and not self.has_value
+
+    @property
     def has_value(self) -> bool:
         """Whether some view reads its value."""
         return self.is_read or bool(self.due)
@@ -71,14 +76,15 @@ class Element:
     def _type(self) -> Any:
         if self.is_plain:
             (due,) = self.due
-            return due | None
+            # It may be null then, or anything else: whoever reads it has to look.
+            return due if due is msgspec.Raw else due | None
         if not self.children:
             # What is only looked at is not decoded.
             return Any if self.has_value or self.is_asked else msgspec.Raw
         struct: Any = self.struct()
         if self.has_value:
             return struct | list[struct | _SCALAR] | _SCALAR
-        return struct | list[struct | None] | None
+        return struct | list[struct] | None
 
     def struct(self) -> Any:
         """Return a struct type with the elements below this one, each of them optional."""

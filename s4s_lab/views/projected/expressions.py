@@ -12,11 +12,14 @@ from decimal import Decimal
 from functools import lru_cache, reduce
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from s4s_lab.views.fhirpath.functions import reference_target
 from s4s_lab.views.fhirpath.moments import Moment, is_moment
 from s4s_lab.views.fhirpath.selecting import is_choice, owner_of
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This, Variable, walk
-from s4s_lab.views.projected.batches import Found, Level, children
+from s4s_lab.views.projected.batches import Found, Level, children, descendants
 from s4s_lab.views.projected.elements import Element
 from s4s_lab.views.projected.operators import (
     Find,
@@ -35,6 +38,9 @@ from s4s_lab.views.projected.operators import (
 _NOTHING: type = type(None)
 _ROW_INDEX = "%rowIndex"
 _SCALARS = frozenset({str, int, Decimal, bool})
+# What numbers are written with; a blank is between them.
+_IN_NUMBERS = b" 0123456789.-+eE"
+_MAX_WRITTEN = 64
 
 
 class Unsupported(Exception):
@@ -77,10 +83,24 @@ class Reading:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What finds the values of an expression, and the element that they are; None for computed values."""
+    """What finds the values of an expression.
+
+    Parameters
+    ----------
+    find : Callable
+        Finds the values.
+    element : Element or None
+        What they are; None for computed values.
+    way : tuple of Element
+        The last plain steps that lead to them.
+    start : Callable, optional
+        Finds the structs that those steps start from; None for no steps: the values themselves.
+    """
 
     find: Find
     element: Element | None
+    way: tuple[Element, ...] = ()
+    start: Find | None = None
 
 
 def value(expression: Expression, how: Reading, due: type | None = None) -> Find:
@@ -115,9 +135,29 @@ def value(expression: Expression, how: Reading, due: type | None = None) -> Find
         found = compiled.find(level)
         if element.is_mixed:
             _leave(level, found, lambda kind: kind not in _SCALARS)
+        elif element.is_plain and due is msgspec.Raw:
+            _leave_no_numbers(level, found)
         return found
 
     return find
+
+
+def _leave_no_numbers(level: Level, found: Found) -> None:
+    """Leave the resources of values that are not written as numbers, or with more digits than any column takes."""
+    written = b" ".join([one for one in found.values if one is not None])
+    if not written or (not written.translate(None, _IN_NUMBERS) and _longest(written) <= _MAX_WRITTEN):
+        return
+    texts = [None if one is None else bytes(one) for one in found.values]
+    odd = [
+        i for i, one in enumerate(texts) if one and (one.translate(None, _IN_NUMBERS[1:]) or len(one) > _MAX_WRITTEN)
+    ]
+    level.odd(odd if found.owners is None else [found.owners[i] for i in odd])
+    found.without(odd)
+
+
+def _longest(written: bytes) -> int:
+    ends = np.flatnonzero(np.frombuffer(written + b" ", np.uint8) == _IN_NUMBERS[0])
+    return int(np.diff(ends, prepend=-1).max())
 
 
 def _leave(level: Level, found: Found, is_odd: Callable[[type], bool]) -> None:
@@ -179,15 +219,19 @@ def _constant(constant: Any) -> Find:
 
 
 def _step(base: Compiled, element: Element, expression: Expression, how: Reading) -> Compiled:
-    above = base.element
+    above, way, start = base.element, (*base.way, element), base.start or base.find
 
     def find(level: Level) -> Found:
+        # All steps at once, as long as no list is on the way.
+        found = descendants(start(level), way) if base.way else None
+        if found is not None:
+            return found
         found = base.find(level)
         if above is not None and above.is_mixed:
             _leave(level, found, _SCALARS.__contains__)
         return children(found, element)
 
-    return Compiled(_remembered(expression, find, how), element)
+    return Compiled(_remembered(expression, find, how), element, way, start)
 
 
 def _member(expression: Expression, base: Expression, name: str, how: Reading) -> Compiled:

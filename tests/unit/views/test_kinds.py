@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -165,3 +166,27 @@ def test_no_decimal_is_rounded_where_arrow_would_round_it() -> None:
         array, reasons = EXACT.place([Decimal(number), Decimal("0.10")], "decimal")
         assert array.to_pylist() == [None, Decimal("0.10")]
         assert "more digits" in reasons[0]
+
+
+@pytest.mark.parametrize("more", [0, 20, 70_000])
+@pytest.mark.parametrize(
+    "values", [[0, 1, 127], [0, None, 5], [128, 3, None], [-1, 3], [2**31 - 1, 7], [1, True], [3, []], [2, ""], [4, {}]]
+)
+def test_small_whole_numbers_are_placed_as_all_others(values: list[Any], more: int) -> None:
+    array, reasons = INT32.place([*values, *[7] * more], "integer")
+    fits = [one if one.__class__ is int else None for one in values]
+    assert array.to_pylist() == [*fits, *[7] * more]
+    assert sorted(reasons) == [i for i, one in enumerate(values) if one is not None and fits[i] is None]
+
+
+WRITTEN = ["1", "-0.50", "12.25", "1e2", "1E-3", "12345678901234567890", "0.0000000000000000001", "1e999999999999999"]
+
+
+@pytest.mark.parametrize("chosen", [slice(0, 3), slice(0, 6), slice(0, 7), slice(0, 8), slice(7, 8)])
+def test_numbers_as_they_are_written_stay_exact(chosen: slice) -> None:
+    texts = WRITTEN[chosen]
+    array, reasons = EXACT.place([None, *(msgspec.Raw(one.encode()) for one in texts), None], "decimal")
+    fitting = [i for i, one in enumerate(texts, 1) if one not in WRITTEN[6:]]
+    assert [i for i, one in enumerate(array.to_pylist()) if one is not None] == fitting
+    assert [array[i].as_py() for i in fitting] == [Decimal(texts[i - 1]) for i in fitting]
+    assert sorted(reasons) == [i for i in range(1, len(texts) + 1) if i not in fitting]

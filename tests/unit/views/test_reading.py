@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from s4s_lab.views import uids
-from s4s_lab.views.projected.batches import Batch, Found, Level
-from s4s_lab.views.projected.reading import reader
+from s4s_lab.views.projected.batches import Batch, Found, Level, children, descendants
+from s4s_lab.views.projected.elements import Element, resource_decoder
+from s4s_lab.views.projected.reading import guarded_reader, reader
 
 
 class Node(msgspec.Struct):
@@ -31,10 +32,44 @@ def test_where_there_is_no_struct_there_is_no_element(number: int, expected: lis
     assert found.values == [None, Node(1, "a"), None, Node(2, "b")]
 
 
-def test_nothing_but_a_number_becomes_code() -> None:
-    number: Any = "0; import os"
-    with pytest.raises(ValueError, match="format"):
-        reader(number)
+def test_several_steps_are_gone_at_once_and_end_where_one_is_missing() -> None:
+    nodes = [Node(Node(None, "a")), Node(), None, Node(Node(Node(2)))]
+    assert Found([*nodes]).column(0, 7) == ["a", None, None, None]
+    assert Found([*nodes]).column(0, 0, 0) == [None, None, None, 2]
+    assert reader(0, 7)([nodes[0], nodes[3]]) == ["a", None]
+    assert guarded_reader(0, 0, 0)([nodes[1], nodes[2], nodes[3]]) == [None, None, 2]
+
+
+@pytest.mark.parametrize("numbers", [("0; import os",), (0, "0; import os"), ("0; import os", 0)])
+def test_nothing_but_a_number_becomes_code(numbers: Any) -> None:
+    for made in (reader, guarded_reader):
+        with pytest.raises(ValueError, match="format"):
+            made(*numbers)
+
+
+STUDIES = (
+    (b'{"a": [{"b": {"c": "x"}}]}', ["x"], None),
+    (b'{"a": [{"b": {"c": "x"}}, {"b": {"c": "y"}}, {}]}', ["x", "y"], [0, 0]),
+    (b'{"a": {"b": [{"c": "x"}, {"c": "y"}]}}', ["x", "y"], [0, 0]),
+    (b'{"a": {"b": {"c": "x"}}}', ["x"], None),
+    (b'{"a": []}', [None], None),
+    (b'{"a": null}', [None], None),
+    (b"{}", [None], None),
+)
+
+
+@pytest.mark.parametrize(("text", "values", "owners"), STUDIES)
+def test_lists_and_objects_are_followed_alike(text: bytes, values: list[str], owners: list[int] | None) -> None:
+    root = Element()
+    way = [root.child("a"), root.child("a").child("b"), root.child("a").child("b").child("c")]
+    way[-1].due.add(str)
+    found = start = Found([resource_decoder(root)(text)])
+    for step in way:
+        found = children(found, step)
+    assert (found.values or [None], found.owners or None) == (values, owners)
+    straight = descendants(start, way)
+    assert (straight is None) == (b"[{" in text or b"[]" in text)
+    assert straight is None or straight.values == values
 
 
 @pytest.mark.parametrize(
