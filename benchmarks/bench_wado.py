@@ -3,12 +3,16 @@
 `python -m benchmarks.bench_wado [--slices 200] [--rounds 5] [--folder DIR]`; each measurement is a process of its own,
 the contenders take turns, and every one starts with an empty folder.
 
-s4s         `retrieve_study`: split, hashed, headers read, checked, indexed; every file on disk for good (fsync)
-s4s-nosync  the same without waiting for the disk, which no user can choose; it shows what that costs
-dicomweb    dicomweb-client's `iter_study`, each data set saved
-curl        the body to one file, neither split nor read
+s4s            `retrieve_study`: split, hashed, headers read, checked, indexed; every file on disk for good (fsync)
+s4s-nosync     the same without waiting for the disk, which no user can choose; it shows what that costs
+dicomweb       dicomweb-client's `iter_study`, each data set saved by `save_as`: neither hashed nor checked nor on disk
+dicomweb-same  the same end as ours: each file saved, synced, hashed, a row of its header, the rows counted and kept
+dicomweb-read  `iter_study` alone: nothing is kept
+curl           the body to one file, neither split nor read
 
-The study: a CT of three series, 512 × 512, 16 bits, made from a seed. Memory is what the download adds to the process.
+The study: a CT of three series, 512 × 512, 16 bits, made from a seed. MB/s are of the retrieval; CPU is the client's,
+in the retrieval; "whole" is the whole process with the interpreter's start and all imports. Memory is what the download
+adds to the process.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from tests.peers.orthanc import running_orthanc
 
 STUDY = "1.2.826.0.1.3680043.8.498.70"
 BOUNDARY = b"8f1b6e0c2d"
-CONTENDERS = ("s4s", "s4s-nosync", "dicomweb", "curl")
+CONTENDERS = ("s4s", "s4s-nosync", "dicomweb", "dicomweb-same", "dicomweb-read", "curl")
 Result = dict[str, float]
 
 
@@ -124,6 +128,18 @@ def _peak_mb() -> float:
     raise AssertionError("the kernel does not tell the peak of memory")
 
 
+class Meter:
+    """Seconds and processor seconds of a block, its ended child processes included, and the memory that it added."""
+
+    def __enter__(self) -> Meter:
+        self._peak, self._cpu, self._began = _peak_mb(), sum(os.times()[:4]), time.perf_counter()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        seconds, cpu = time.perf_counter() - self._began, sum(os.times()[:4]) - self._cpu
+        self.result: Result = {"seconds": seconds, "cpu": cpu, "added_mb": _peak_mb() - self._peak}
+
+
 def ours(base: str, folder: Path, *, synced: bool) -> Result:
     """Retrieve the study into a cache."""
     from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
@@ -132,33 +148,47 @@ def ours(base: str, folder: Path, *, synced: bool) -> Result:
     if not synced:
         os.fsync = lambda _descriptor: None
     cache = DicomCache(folder / "cache")
-    before, began = _peak_mb(), time.perf_counter()
-    with HttpClient() as client:
+    with Meter() as meter, HttpClient() as client:
         found = retrieve_study(client, cache, StudyRequest(base, STUDY, None, "https://ehr.example/fhir", "BENCH"))
-    seconds, added = time.perf_counter() - began, _peak_mb() - before
     assert found.state == "complete"
     names = sorted(cache.instances()["sha256"].to_pylist())
-    return {"seconds": seconds, "added_mb": added, "digest": _number("".join(names))}
+    return meter.result | {"digest": _number("".join(names))}
 
 
-def dicomweb(base: str, folder: Path) -> Result:
-    """Retrieve the study by dicomweb-client, and save each data set."""
+def _row(data_set: Dataset, path: Path) -> dict[str, str]:
+    """Return a file's header as a row, with the file's hash, the file on disk for good."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        row = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return row | {element.keyword: str(element.value) for element in data_set if element.keyword != "PixelData"}
+
+
+def dicomweb(base: str, folder: Path, *, kept: str) -> Result:
+    """Retrieve the study by dicomweb-client, and keep of each data set nothing, its file, or all that we keep."""
     client_module: Any = importlib.import_module("dicomweb_client.api")
     client = client_module.DICOMwebClient(base)
-    before, began = _peak_mb(), time.perf_counter()
+    rows: list[dict[str, str]] = []
     count = 0
-    for data_set in client.iter_study(STUDY):
-        data_set.save_as(folder / f"{count}.dcm", enforce_file_format=True)
-        count += 1
-    return {"seconds": time.perf_counter() - began, "added_mb": _peak_mb() - before, "count": count}
+    with Meter() as meter:
+        for data_set in client.iter_study(STUDY):
+            count += 1
+            path = folder / f"{count}.dcm"
+            if kept != "nothing":
+                data_set.save_as(path)
+            if kept == "all":
+                rows.append(_row(data_set, path))
+        if kept == "all":
+            assert len({row["SOPInstanceUID"] for row in rows}) == count
+            (folder / "index.json").write_text(json.dumps(rows))
+    return meter.result | {"count": count}
 
 
 def curl(base: str, folder: Path) -> Result:
     """Fetch the body to one file by curl."""
     command = ["curl", "-sf", "-H", 'Accept: multipart/related; type="application/dicom"; transfer-syntax=*']
-    began = time.perf_counter()
-    subprocess.run([*command, "-o", str(folder / "body"), f"{base}/studies/{STUDY}"], check=True)
-    return {"seconds": time.perf_counter() - began}
+    with Meter() as meter:
+        subprocess.run([*command, "-o", str(folder / "body"), f"{base}/studies/{STUDY}"], check=True)
+    return meter.result
 
 
 def _number(text: str) -> int:
@@ -167,40 +197,50 @@ def _number(text: str) -> int:
 
 def measured(contender: str, base: str, folder: Path) -> Result:
     """Run one contender in a process of its own, in an empty folder."""
-    place = folder / "run"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(dir=folder, prefix="run-"))
     command = [sys.executable, "-m", "benchmarks.bench_wado", "--run", contender, base, str(place)]
+    # What the one before left to be written is not this one's to wait for.
+    os.sync()
+    began = time.perf_counter()
     result: Result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    result["whole"] = time.perf_counter() - began
+    for path in place.rglob("*"):
+        # Emptied, not removed: for minutes ext4 searches past inodes that were just freed, at the next one's cost.
+        if path.is_file():
+            os.truncate(path, 0)
     return result
 
 
 def run(contender: str, base: str, folder: Path) -> Result:
     """Run one contender in this process."""
-    if contender == "dicomweb":
-        return dicomweb(base, folder)
     if contender == "curl":
         return curl(base, folder)
-    return ours(base, folder, synced=contender == "s4s")
+    if contender.startswith("s4s"):
+        return ours(base, folder, synced=contender == "s4s")
+    kept = {"dicomweb": "files", "dicomweb-same": "all", "dicomweb-read": "nothing"}
+    return dicomweb(base, folder, kept=kept[contender])
 
 
-def compare(server: str, base: str, files: list[Path], folder: Path, rounds: int) -> dict[str, float]:
-    """Measure all contenders in turns, print what came, and return the median seconds of each."""
+def compare(server: str, base: str, files: list[Path], folder: Path, rounds: int) -> dict[str, Result]:
+    """Measure all contenders in turns, print what came, and return the medians of each."""
     size = sum(path.stat().st_size for path in files) / 1e6
     expected = _number("".join(sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)))
     results: dict[str, list[Result]] = {name: [] for name in CONTENDERS}
-    for _ in range(rounds):
-        for name in CONTENDERS:
+    for number in range(rounds):
+        first = number % len(CONTENDERS)
+        for name in CONTENDERS[first:] + CONTENDERS[:first]:
             results[name].append(measured(name, base, folder))
     medians = {}
     print(f"{server}: {len(files)} files, {size:.0f} MB, median of {rounds}")
     for name, found in results.items():
-        medians[name] = statistics.median(one["seconds"] for one in found)
-        added = max(one.get("added_mb", 0.0) for one in found)
-        memory = f", adds {added:.0f} MB" if added else ""
-        print(f"  {name:11} {size / medians[name]:5.0f} MB/s{memory}")
         # Bytes are kept as the archive has them.
         assert all(one.get("digest", expected) == expected for one in found), name
+        assert all(one.get("count", len(files)) == len(files) for one in found), name
+        middle = {what: statistics.median(one[what] for one in found) for what in ("seconds", "cpu", "whole")}
+        medians[name] = middle
+        added = max(one["added_mb"] for one in found)
+        speed = f"{size / middle['seconds']:5.0f} MB/s, best {size / min(one['seconds'] for one in found):.0f}"
+        print(f"  {name:13} {speed}, CPU {middle['cpu']:.2f} s, whole {middle['whole']:.2f} s, adds {added:.0f} MB")
     return medians
 
 
@@ -223,6 +263,12 @@ def main() -> None:
             _report(Path(place), arguments.slices, arguments.rounds)
 
 
+def _ratios(medians: dict[str, Result], name: str) -> Iterator[str]:
+    for peer in CONTENDERS[2:]:
+        against = [medians[peer][what] / medians[name][what] for what in ("seconds", "whole", "cpu")]
+        yield f"{against[0]:.2f} × {peer} (whole process {against[1]:.2f}, CPU {against[2]:.2f})"
+
+
 def _report(folder: Path, slices: int, rounds: int) -> None:
     (folder / "files").mkdir()
     files = study_files(folder / "files", slices)
@@ -233,10 +279,9 @@ def _report(folder: Path, slices: int, rounds: int) -> None:
         medians["Orthanc"] = compare("Orthanc", orthanc.wado_base, files, folder, rounds)
     with static(files, folder) as base:
         medians["static server"] = compare("static server", base, files, folder, rounds)
-    for server, seconds in medians.items():
+    for server, found in medians.items():
         for name in ("s4s", "s4s-nosync"):
-            against = seconds["dicomweb"] / seconds[name], seconds["curl"] / seconds[name]
-            print(f"{server}, {name}: {against[0]:.2f} × dicomweb-client, {against[1]:.2f} × curl")
+            print(f"{server}, {name}: {'; '.join(_ratios(found, name))}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from s4s_lab.dicom.headers import Header
 from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
 
 QUARANTINE: Final = "quarantine"
-# Waiting for the disk in parallel is two to three times as fast: one flush of the disk serves several files.
-SYNC_THREADS: Final = 4
+# Two wait for the disk at once, so that one flush serves files of both; more of them keep waking each other.
+SYNC_THREADS: Final = 2
 _BATCH: Final = 64
 # What a kill may cost on a slow line: files that came within this time [s] come once more.
 _AT_RISK_S: Final = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -16,6 +16,7 @@ import httpx2
 from s4s_lab.errors import UsageError
 from s4s_lab.net.allowance import Attempt
 from s4s_lab.net.backend import GuardedBackend
+from s4s_lab.net.body import Body
 from s4s_lab.net.failures import LOST, why
 from s4s_lab.net.redaction import unlogged
 from s4s_lab.net.tracing import Recording, Trace
@@ -92,37 +93,6 @@ def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
-def _says_two_lengths(response: httpcore2.Response) -> bool:
-    """Say whether an answer gives its length in two ways, so that no other may follow it (RFC 9112, section 6.3)."""
-    names = {name.lower() for name, _ in response.headers}
-    return {b"content-length", b"transfer-encoding"} <= names
-
-
-class _Body(httpx2.SyncByteStream):
-    """The body of a response as it comes from the connection."""
-
-    def __init__(self, response: httpcore2.Response, recording: Recording) -> None:
-        self._response = response
-        self._recording = recording
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for chunk in self._response.iter_stream():
-                self._recording.bytes += len(chunk)
-                yield chunk
-        except LOST as error:
-            self._recording.end(why(error))
-            raise
-        self._recording.end("whole")
-
-    def close(self) -> None:
-        self._recording.end("left")
-        self._response.close()
-        if _says_two_lengths(self._response):
-            # Who is in between may have read another length, and taken what follows for another answer.
-            self._response.extensions["network_stream"].close()
-
-
 class Wire:
     """Sends requests; shared by all threads of a client.
 
@@ -178,7 +148,7 @@ class Wire:
             if recording.status is None:
                 recording.end("interrupted")
         attempt.body_begins()
-        body = _Body(answer, recording)
+        body = Body(answer, recording, outgoing.extensions["timeout"]["read"])
         return httpx2.Response(answer.status, headers=answer.headers, stream=body, request=request)
 
     def _recording(self, request: httpx2.Request, attempt: Attempt) -> Recording:
