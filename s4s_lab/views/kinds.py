@@ -38,6 +38,7 @@ _JSON = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _PACK = msgspec.msgpack.Encoder().encode
 # MessagePack: nil.
 _NIL = 0xC0
+_COMMA = ord(",")
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 
 Placed = tuple[pa.Array, dict[int, str]]
@@ -264,20 +265,24 @@ def _small(target: pa.DataType) -> Callable[[list[Any]], pa.Array | None]:
 def _written(values: list[Any]) -> pa.Array | None:
     """Read numbers as they are written in JSON, all of them at once."""
     try:
-        text = b",".join([b"" if one is None else one for one in values]).decode()
+        text = b",".join(values)
     except TypeError:
-        return None
+        try:
+            text = b",".join([b"" if one is None else one for one in values])
+        except TypeError:
+            return None
     # Arrow rounds some numbers of more digits than it holds instead of refusing them: long ones, and small powers.
-    if not text or "e" in text or "E" in text:
+    if not text or b"e" in text or b"E" in text:
         return None
-    texts = pc.split_pattern(pa.array([text], pa.large_string()), ",").values.cast(pa.string())
-    lengths = pc.binary_length(texts)
-    least, longest = pc.min_max(lengths).as_py().values()
-    if longest > _SAFE_LENGTH:
+    ends = np.flatnonzero(np.frombuffer(text + b",", np.uint8) == _COMMA)
+    lengths = np.diff(ends, prepend=-1) - 1
+    if lengths.max() > _SAFE_LENGTH:
         return None
-    if least == 0:
-        texts = pc.if_else(pc.equal(lengths, 0), pa.scalar(None, pa.string()), texts)
-    return texts.cast(DECIMAL)
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    there = np.packbits(lengths > 0, bitorder="little")
+    buffers = [pa.py_buffer(there), pa.py_buffer(offsets), pa.py_buffer(text.translate(None, b","))]
+    return pa.StringArray.from_buffers(len(lengths), *buffers[1:], buffers[0]).cast(DECIMAL)
 
 
 def _array(target: pa.DataType) -> Callable[[list[Any]], pa.Array]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from s4s_lab.errors import ParseIssues, UsageError
 from s4s_lab.views.building import TableBuilder
 from s4s_lab.views.bundles import Document, Subject
+from s4s_lab.views.coding import decoded
 from s4s_lab.views.loading import View, table_schema
 from s4s_lab.views.projected import Tabulator
 
@@ -43,7 +44,7 @@ def _next(found: Iterator[dict[str, pa.Table]]) -> dict[str, pa.Table] | None:
             gc.enable()
 
 
-def run_batches(views: Sequence[View], source: Iterable[Subject | Document]) -> Iterator[dict[str, pa.Table]]:
+def run_coded(views: Sequence[View], source: Iterable[Subject | Document]) -> Iterator[dict[str, pa.Table]]:
     """Run views over resources and yield rows as they come, so that memory stays flat however long the source is.
 
     Parameters
@@ -56,8 +57,9 @@ def run_batches(views: Sequence[View], source: Iterable[Subject | Document]) -> 
     Yields
     ------
     dict of str to pyarrow.Table
-        By the views' names, with the schema of `table_schema`; views without rows may be absent. All batches of a view
-        together have the rows in the order of the resources.
+        By the views' names, with the columns of `table_schema`; texts that repeat may be dictionaries, and `decoded`
+        writes them out. Views without rows may be absent. All batches of a view together have the rows in the order of
+        the resources.
 
     Raises
     ------
@@ -113,8 +115,9 @@ def run_views(views: Sequence[View], subjects: Iterable[Subject | Document]) -> 
     ParseIssues
         When a view that is not the catalogue's met values that fit no cell: its table has no column to say so.
     """
-    found: dict[str, list[pa.RecordBatch]] = {view.name: [] for view in views}
-    for tables in run_batches(views, subjects):
+    schemas = {view.name: table_schema(view) for view in views}
+    found: dict[str, list[pa.Table]] = {name: [] for name in schemas}
+    for tables in run_coded(views, subjects):
         for name, rows in tables.items():
-            found[name] += rows.to_batches()
-    return {view.name: pa.Table.from_batches(found[view.name], table_schema(view)) for view in views}
+            found[name].append(decoded(rows, schemas[name]))
+    return {name: pa.concat_tables(found[name] or [schema.empty_table()]) for name, schema in schemas.items()}

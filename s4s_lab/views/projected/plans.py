@@ -1,15 +1,16 @@
-"""Plans to batches of rows: each column is read once for each node of its own level, and Arrow repeats it."""
+"""Plans to batches of rows: each column is read and placed once for each node of its own level; Arrow repeats it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from s4s_lab.views.building import Issues, place_collection
+from s4s_lab.views.building import place as place_values
 from s4s_lab.views.definition import ColumnDefinition, Select, ViewDefinition
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This
 from s4s_lab.views.projected.batches import Level
@@ -21,19 +22,21 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cells:
-    """The values of one column on its own level, and for each row the position of its value; None: row by row.
+    """One column on its own level.
 
-    The values of a collection come one after the other, with how many there are for each position.
+    Parameters
+    ----------
+    array : pyarrow.Array
+        Its values.
+    issues : Issues
+        What was wrong, by the positions of the values.
+    value_of : numpy.ndarray, shape (rows,), optional
+        For each row the position of its value; None: row by row.
     """
 
-    values: list[Any]
+    array: pa.Array
+    issues: Issues
     value_of: Positions | None = None
-    counts: Positions | None = None
-
-    @property
-    def positions(self) -> int:
-        """How many positions there are."""
-        return len(self.values if self.counts is None else self.counts)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,12 @@ class Shape:
     Parameters
     ----------
     cells : list
-        Position of a column, how it is read, whether it is a collection.
+        Position of a column, and how it is read.
     branches : list
         What goes further down: where to (None: stays), and how; several branches are a union.
     """
 
-    cells: list[tuple[int, Find, bool]] = field(default_factory=list)
+    cells: list[tuple[int, Find]] = field(default_factory=list)
     branches: list[tuple[Find | None, Shape]] = field(default_factory=list)
 
 
@@ -130,7 +133,7 @@ def _one_way_down(shape: Shape) -> None:
 
 def _add_here(shape: Shape, select: Select, place: _Place, start: int) -> int:
     for column in select.columns:
-        shape.cells.append((start, _cell(column, place), column.collection))
+        shape.cells.append((start, _cell(column, place)))
         start += 1
     start = _add(shape, select.selects, place, start)
     if not select.union:
@@ -179,7 +182,7 @@ def _composed(expression: Expression, prefix: Expression | None) -> Expression:
             raise Unsupported
 
 
-def rows_of(shape: Shape, level: Level) -> Rows:
+def rows_of(shape: Shape, level: Level, columns: Sequence[ColumnDefinition]) -> Rows:
     """Make the rows below the nodes of a level.
 
     Parameters
@@ -188,30 +191,40 @@ def rows_of(shape: Shape, level: Level) -> Rows:
         What `compile_shape` gave.
     level : Level
         Resources, or elements of them.
+    columns : sequence of ColumnDefinition
+        All of the view's.
     """
-    below = [_below(find, inner, level) for find, inner in shape.branches]
+    below = [_below(find, inner, level, columns) for find, inner in shape.branches]
     if not below:
         rows = Rows(len(level), None, {})
     elif len(below) == 1:
         rows = below[0]
     else:
         rows = _united(below)
-    for position, find, collection in shape.cells:
-        found = find(level)
-        if collection:
-            several = found.several()
-            counts = np.bincount(several.owner_array, minlength=len(level))
-            rows.columns[position] = Cells(several.values, rows.node_of, counts)
-        else:
-            rows.columns[position] = Cells(single(found, level), rows.node_of)
+    for position, find in shape.cells:
+        # Placed at once: what has just been read is still in the processor's cache.
+        array, issues = _placed(columns[position], find, level)
+        rows.columns[position] = Cells(array, issues, rows.node_of)
     return rows
 
 
-def _below(find: Find | None, shape: Shape, level: Level) -> Rows:
+def _placed(column: ColumnDefinition, find: Find, level: Level) -> tuple[pa.Array, Issues]:
+    issues = Issues()
+    if not len(level):
+        return pa.array([], pa.list_(column.kind.arrow) if column.collection else column.kind.arrow), issues
+    found = find(level)
+    if not column.collection:
+        return place_values(column, single(found, level), issues), issues
+    several = found.several()
+    counts = np.bincount(several.owner_array, minlength=len(level))
+    return place_collection(column, several.values, counts, issues), issues
+
+
+def _below(find: Find | None, shape: Shape, level: Level, columns: Sequence[ColumnDefinition]) -> Rows:
     if find is None:
-        return rows_of(shape, level)
+        return rows_of(shape, level, columns)
     inner = find(level).several().level(level)
-    rows = rows_of(shape, inner)
+    rows = rows_of(shape, inner, columns)
     owners = inner.owners
     return Rows(rows.count, owners if rows.node_of is None else owners[rows.node_of], rows.columns)
 
@@ -235,11 +248,9 @@ def _united(below: Sequence[Rows]) -> Rows:
 
 
 def _cells_united(cells: Sequence[Cells], rows: Sequence[int], order: Positions) -> Cells:
-    begins = np.cumsum([0, *(one.positions for one in cells)])
+    begins = np.cumsum([0, *(len(one.array) for one in cells)])
     value_of = [_all(one.value_of, count) + begin for one, count, begin in zip(cells, rows, begins, strict=False)]
-    counts = [one.counts for one in cells if one.counts is not None]
-    return Cells(
-        list(chain.from_iterable(one.values for one in cells)),
-        np.concatenate(value_of)[order],
-        np.concatenate(counts) if counts else None,
-    )
+    issues = Issues()
+    for one, begin in zip(cells, begins.tolist(), strict=False):
+        issues.by_row.update({begin + position: said for position, said in one.issues.by_row.items()})
+    return Cells(pa.concat_arrays([one.array for one in cells]), issues, np.concatenate(value_of)[order])

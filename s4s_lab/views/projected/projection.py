@@ -18,8 +18,8 @@ from s4s_lab.views.projected.batches import Batch, Level
 from s4s_lab.views.projected.elements import Element, bundle_decoder, resource_decoder
 from s4s_lab.views.projected.expressions import Reading, Unsupported, value
 from s4s_lab.views.projected.operators import Find, single
-from s4s_lab.views.projected.placing import PlacedColumn, place_head, place_rows
-from s4s_lab.views.projected.plans import Positions, Rows, Shape, compile_shape, rows_of
+from s4s_lab.views.projected.placing import place_head, place_rows
+from s4s_lab.views.projected.plans import Cells, Positions, Rows, Shape, compile_shape, rows_of
 from s4s_lab.views.projected.versions import VersionTeller
 from s4s_lab.views.signs import FHIR_VERSIONS, FhirVersion
 
@@ -55,6 +55,7 @@ class Projection:
                         )
                         for version in FHIR_VERSIONS
                     }
+        self._columns = {view: tuple(view.plans["r4"].all_columns()) for view in self.shapes}
         self.decode = resource_decoder(root)
         self.decode_bundle = bundle_decoder(root)
 
@@ -85,7 +86,7 @@ class Projection:
         """
         level = Level(list(resources), batch, np.arange(len(resources)))
         head = [single(find(level), level) for find in self._head]
-        rows = {view: rows_of(shapes[version], level) for view, shapes in self.shapes.items()}
+        rows = {view: rows_of(shapes[version], level, self._columns[view]) for view, shapes in self.shapes.items()}
         batch.close()
         return head, rows
 
@@ -111,9 +112,7 @@ def _head(resource_type: str, root: Element) -> list[Find]:
     ]
 
 
-def placed_head(
-    provenances: Sequence[Provenance], keys: Sequence[str], found: Sequence[list[Any]]
-) -> list[PlacedColumn]:
+def placed_head(provenances: Sequence[Provenance], keys: Sequence[str], found: Sequence[list[Any]]) -> list[Cells]:
     """Place the first columns of resources.
 
     Parameters
@@ -138,7 +137,7 @@ def placed_head(
     return place_head(_HEAD, [*columns, *found[1:]])
 
 
-def placed_part(builder: TableBuilder, rows: Rows, head: Sequence[PlacedColumn], places: Positions) -> Part:
+def placed_part(builder: TableBuilder, rows: Rows, head: Sequence[Cells], places: Positions) -> Part:
     """Turn the rows of one view into Arrow.
 
     Parameters
@@ -155,10 +154,10 @@ def placed_part(builder: TableBuilder, rows: Rows, head: Sequence[PlacedColumn],
     Returns
     -------
     tuple of pyarrow.RecordBatch and numpy.ndarray
-        The rows, and the place of each row's resource.
+        The rows, repeated texts as dictionaries, and the place of each row's resource.
     """
     view: View = builder.view
-    arrays, issues = place_rows(builder.columns, rows, head if view.packaged else (), has_issues=view.packaged)
+    arrays, issues = place_rows(rows, head if view.packaged else (), has_issues=view.packaged)
     builder.note(issues)
     places_of_rows = places if rows.node_of is None else places[rows.node_of]
-    return pa.RecordBatch.from_arrays(arrays, schema=builder.schema), places_of_rows
+    return pa.RecordBatch.from_arrays(arrays, names=builder.schema.names), places_of_rows

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from s4s_lab.views.building import Part, TableBuilder
 from s4s_lab.views.bundles import Document, Subject, checked_resource, decode, full_urls_of, subjects_of
+from s4s_lab.views.coding import decoded
 from s4s_lab.views.fhirpath import Scope
 from s4s_lab.views.heads import HeadMaker, Provenance, compile_head
 from s4s_lab.views.projected.batches import Batch
@@ -105,7 +106,11 @@ class _OfType:
             self._general(waiting, place, self.builders if place in odd else self.beyond)
         for builder in self.builders:
             parts[builder.view.name] += builder.drained()
-        return {name: _merged(some) for name, some in parts.items() if some}
+        return {
+            builder.view.name: _merged(parts[builder.view.name], builder.schema)
+            for builder in self.builders
+            if parts[builder.view.name]
+        }
 
     def _by_version(self, waiting: _Waiting, fitting: Sequence[int]) -> dict[FhirVersion, list[int]]:
         unknown = [i for i in fitting if waiting.provenances[i].fhir_version is None]
@@ -148,9 +153,12 @@ def _key(resource_id: Any) -> str | None:
     return resource_id if isinstance(resource_id, str) and resource_id and is_unicode(resource_id) else None
 
 
-def _merged(parts: Sequence[Part]) -> pa.Table:
+def _merged(parts: Sequence[Part], schema: pa.Schema) -> pa.Table:
     """Put the rows of several parts into the order of their resources."""
-    table = pa.Table.from_batches([batch for batch, _ in parts])
+    tables = [pa.Table.from_batches([batch]) for batch, _ in parts]
+    if any(one.schema != tables[0].schema for one in tables):
+        tables = [decoded(one, schema) for one in tables]
+    table = pa.concat_tables(tables)
     places = np.concatenate([places for _, places in parts])
     if np.all(places[1:] >= places[:-1]):
         return table
