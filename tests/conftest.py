@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.conformance.clauses import Proofs, conformance_page
 
+pytest_plugins = ["tests.canaries.plugin"]
 PROJECT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("S4S_TEST_DATA", PROJECT.parent / "shared" / "data")).resolve()
 os.environ["S4S_PROGRESS"] = "0"  # progress bars change from run to run; commands that tests start inherit this

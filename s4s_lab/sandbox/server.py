@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import tempfile
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from s4s_lab.errors import NotReachable, UsageError
 from s4s_lab.sandbox.app import Parts, build_app
@@ -20,6 +20,7 @@ from s4s_lab.sandbox.archive import Archive
 from s4s_lab.sandbox.archive.folders import folder_archive
 from s4s_lab.sandbox.archive.synthetic import synthetic_archive
 from s4s_lab.sandbox.authorization import Client, Clients, Consent, Grants, Tokens
+from s4s_lab.sandbox.authorization.issued import issue
 from s4s_lab.sandbox.profiles import checked_profile
 from s4s_lab.sandbox.site import Site
 from s4s_lab.values import Registration, Secret
@@ -118,6 +119,14 @@ def _archive(settings: Settings, site: Site) -> Archive:
     return folder_archive(settings.fhir, settings.dicom, settings.link, site.wado_url)
 
 
+class _Unlogged(H11Protocol):
+    """HTTP whose addresses, with codes and patient ids in them, reach no log, whoever listens to uvicorn's."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.access_log = False
+
+
 class _Uvicorn(uvicorn.Server):
     """A server that says when it answers."""
 
@@ -157,7 +166,7 @@ class Running:
         except BaseException:
             bound.close()
             raise
-        self.registration = Registration(CLIENT_ID, Secret(secrets.token_urlsafe(24)), settings.redirect_uri)
+        self.registration = Registration(CLIENT_ID, Secret(issue("secret")), settings.redirect_uri)
         clients, self.grants = Clients(), Grants()
         clients.add(Client(CLIENT_ID, CLIENT_NAME, (settings.redirect_uri,), self.registration.client_secret))
         self.consent = Consent(self.site, self.archive, clients, self.grants)
@@ -166,7 +175,7 @@ class Running:
         app = build_app(parts, _hosts(settings.host))
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Unlogged,
             ws="none",
             lifespan="off",
             log_config=None,

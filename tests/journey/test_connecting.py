@@ -26,7 +26,8 @@ def client(synthetic: Sandbox, tmp_path: Path) -> Path:
     registration = synthetic.registration
     assert registration.client_secret is not None
     told = {name: getattr(registration, name) for name in ("client_id", "redirect_uri", "scope")}
-    path = tmp_path / "client.json"
+    path = tmp_path / "handed-over" / "client.json"
+    path.parent.mkdir()
     path.touch(mode=0o600)
     path.write_text(json.dumps(told | {"client_secret": registration.client_secret.reveal()}))
     return path
@@ -74,7 +75,7 @@ def test_a_file_or_the_environment_says_which_client_it_is(synthetic: Sandbox, c
 def test_disconnecting_revokes_and_keeps_the_data(synthetic: Sandbox, connected: Path, tmp_path: Path) -> None:
     assert s4s("pull", "--dataset", connected).returncode == 0
     (grant,) = (connected / "grants").glob("*.json")
-    copy = tmp_path / "copies" / "grant.json"
+    copy = tmp_path / "handed-over" / "grant.json"
     copy.parent.mkdir(mode=0o700)
     shutil.copy2(grant, copy)
     patient = synthetic.participants[0].patient_id

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
 import pytest
 
 from tests.sandbox.app import App, Reader
@@ -26,8 +31,10 @@ def test_a_wrong_token_is_refused(app: App, value: str) -> None:
 
 
 def test_a_token_is_taken_from_the_header_only(app: App, reader: Reader) -> None:
-    url = f"{app.server.fhir_url}/Patient?access_token={reader.access_token}"
-    assert app.http.get(url).status_code == 401
+    # By a client that logs no addresses: this one holds what no address should.
+    with closing(HTTPConnection(urlsplit(app.server.fhir_url).netloc)) as plain:
+        plain.request("GET", f"/fhir/Patient?access_token={reader.access_token}")
+        assert plain.getresponse().status == 401
 
 
 def test_a_refresh_token_opens_nothing(app: App) -> None:
@@ -130,3 +137,14 @@ def test_the_server_answers_to_its_own_name_only(app: App) -> None:
         answered = app.http.get(f"{app.server.fhir_url}/metadata", headers={"Host": host})
         assert answered.status_code == status
         assert "access-control-allow-origin" not in answered.headers
+
+
+def test_no_address_is_logged_even_where_every_logger_is_heard(
+    app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = logging.getLogger("uvicorn.access")
+    monkeypatch.setattr(access, "handlers", [caplog.handler])
+    with closing(HTTPConnection(urlsplit(app.server.fhir_url).netloc)) as plain:
+        plain.request("GET", "/fhir/Patient?code=of-somebody")
+        assert plain.getresponse().status == 401
+    assert "of-somebody" not in caplog.text

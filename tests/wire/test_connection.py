@@ -95,7 +95,7 @@ def test_a_participant_approves_and_the_record_can_be_read(pending: PendingLaunc
 
 def test_the_connected_page_holds_nothing_of_the_exchange(pending: PendingLaunch) -> None:
     page = approve(_start(pending))
-    for secret in ("code-0", "access-1", "refresh-1", PATIENT, CLIENT_ID):
+    for secret in ("s4s_sandbox_code_0", "s4s_sandbox_access_1", "s4s_sandbox_refresh_1", PATIENT, CLIENT_ID):
         assert secret not in page.body
 
 
@@ -143,7 +143,7 @@ def test_a_pasted_answer_does_the_same_as_a_redirect(pending: PendingLaunch) -> 
     connection = pending.answer(redirected_to(pending.authorize_url))
     assert pending.wait(0) is connection
     with pytest.raises(LaunchRefused, match="answered before"):
-        pending.answer("code=code-0&state=x")
+        pending.answer("code=s4s_sandbox_code_0&state=x")
 
 
 def test_without_a_loopback_redirect_there_is_no_listener_and_the_answer_is_pasted(server: SmartServer) -> None:
@@ -308,13 +308,13 @@ def test_the_token_goes_to_the_servers_origin_and_the_allowed_ones_only(
 ) -> None:
     connection = _connected(server, registration)
     with SmartServer() as other, SmartServer() as images:
-        images.access_tokens.add("access-1")
+        images.access_tokens.add("s4s_sandbox_access_1")
         allowed = replace(connection, allowed_origins=frozenset({images.origin}))
         with allowed.client() as client:
             for url in (f"{images.fhir_url}/Patient/1", f"{other.fhir_url}/Patient/1"):
                 client.get(url, accept="application/json")
         assert other.asked[0].headers.get("authorization") is None
-        assert images.asked[0].headers["authorization"] == "Bearer access-1"
+        assert images.asked[0].headers["authorization"] == "Bearer s4s_sandbox_access_1"
 
 
 def test_a_kept_connection_opens_again_without_a_person(
@@ -392,5 +392,11 @@ def test_nothing_secret_is_logged_in_a_launch_and_a_renewal(
         connection = _connected(server, registration)
         server.access_tokens.clear()
         _read(connection)
-    for secret in ("code-0", "access-1", "access-2", "refresh-1", CLIENT_SECRET):
+    for secret in (
+        "s4s_sandbox_code_0",
+        "s4s_sandbox_access_1",
+        "s4s_sandbox_access_2",
+        "s4s_sandbox_refresh_1",
+        CLIENT_SECRET,
+    ):
         assert secret not in caplog.text

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from s4s_lab.sandbox.authorization.assertions import PublicKey, public_keys
+from s4s_lab.sandbox.authorization.issued import issue
 from s4s_lab.sandbox.authorization.scopes import grantable
 from s4s_lab.sandbox.web import OAuthRefusal
 from s4s_lab.values import S4S_SCOPE, Secret
@@ -181,7 +182,7 @@ class Clients:
                 "invalid_client_metadata", "scope and client_name must be text; no known scope is asked."
             )
         keys = _registered_keys(metadata) if method == "private_key_jwt" else {}
-        secret = Secret(secrets.token_urlsafe(32)) if method.startswith("client_secret") else None
+        secret = Secret(issue("secret")) if method.startswith("client_secret") else None
         client = Client(secrets.token_urlsafe(16), name[:200], tuple(redirect_uris), secret, keys)
         return self._registered(self.add(client), method, grantable(scope))
 

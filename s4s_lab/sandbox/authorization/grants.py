@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from s4s_lab.sandbox.authorization.clients import Client
+from s4s_lab.sandbox.authorization.issued import issue
 from s4s_lab.sandbox.authorization.scopes import LAUNCH, LAUNCH_EHR, OFFLINE
 from s4s_lab.sandbox.web import OAuthRefusal
 
@@ -157,7 +158,7 @@ class Grants:
             Of the request.
         """
         approval = Approval(secrets.token_urlsafe(9), client.client_id, patient_id, scope, self.now(), nonce)
-        code = secrets.token_urlsafe(32)
+        code = issue("code")
         with self._lock:
             while len(self._approvals) >= MAX_APPROVALS:
                 self.end(next(iter(self._approvals)))
@@ -237,7 +238,7 @@ class Grants:
             return self._issue(held.approval, asked)
 
     def _issue(self, approval: Approval, scope: str) -> dict[str, Any]:
-        access = secrets.token_urlsafe(32)
+        access = issue("access")
         now = self.now()
         self._tokens[access] = Token(approval, "access", scope, now, now + ACCESS_LIFETIME_S)
         answer: dict[str, Any] = {
@@ -249,7 +250,7 @@ class Grants:
         if {LAUNCH, LAUNCH_EHR} & set(scope.split()):
             answer["patient"] = approval.patient_id
         if OFFLINE in approval.scope.split():
-            refresh = secrets.token_urlsafe(32)
+            refresh = issue("refresh")
             # The new refresh token keeps the approved scope: asking for less once does not narrow what comes later.
             self._tokens[refresh] = Token(approval, "refresh", approval.scope, now, float("inf"))
             answer["refresh_token"] = refresh

@@ -19,7 +19,9 @@ from s4s_lab.smart import FileGrants, Grant, GrantOrigin
 from s4s_lab.values import Registration, Secret
 
 ENDS = datetime.now(UTC) + timedelta(hours=1)
-GRANT = Grant(Secret("access-canary"), Secret("refresh-canary"), "patient/*.read", "p", ENDS, generation=1)
+GRANT = Grant(
+    Secret("s4s_sandbox_access_canary"), Secret("s4s_sandbox_refresh_canary"), "patient/*.read", "p", ENDS, generation=1
+)
 ORIGIN = GrantOrigin(
     "https://ehr.example/fhir", "https://ehr.example/token", Registration("app", Secret("client-canary"))
 )
@@ -63,7 +65,11 @@ def path(tmp_path: Path) -> Path:
 def test_the_file_says_where_and_the_keyring_holds_all(drawer: Drawer, path: Path) -> None:
     FileGrants.keep(path, ORIGIN, GRANT, keyring=True)
     text = b"".join(one.read_bytes() for one in path.parent.iterdir())
-    assert [canary for canary in (b"access-canary", b"refresh-canary", b"client-canary") if canary in text] == []
+    assert [
+        canary
+        for canary in (b"s4s_sandbox_access_canary", b"s4s_sandbox_refresh_canary", b"client-canary")
+        if canary in text
+    ] == []
     assert path.stat().st_mode & 0o777 == 0o600
     assert FileGrants(path).read() == GRANT
     assert FileGrants(path).origin == ORIGIN

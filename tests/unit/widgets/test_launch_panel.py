@@ -96,7 +96,7 @@ def test_a_connected_panel_saves_nothing_secret_and_no_link(panel: LaunchPanel) 
     approve(_start(panel))
     panel.wait(5)
     saved = _saved(panel)
-    for secret in ("code-0", "access-1", "refresh-1", CLIENT_SECRET, _start(panel)):
+    for secret in ("s4s_sandbox_code_0", "s4s_sandbox_access_1", "s4s_sandbox_refresh_1", CLIENT_SECRET, _start(panel)):
         assert secret not in saved
 
 
@@ -119,7 +119,7 @@ def test_a_pasted_answer_connects_and_the_box_is_empty_at_once(panel: LaunchPane
     assert box.value == ""
     assert seen[0] == ""  # cleared before anybody after the panel hears of it
     assert panel.wait(5).patient_id == PATIENT
-    assert "code-0" not in _saved(panel)
+    assert "s4s_sandbox_code_0" not in _saved(panel)
 
 
 def test_a_paste_that_is_no_answer_is_explained_and_may_be_repeated(panel: LaunchPanel) -> None:

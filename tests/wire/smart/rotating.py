@@ -24,7 +24,7 @@ class RotatingServer:
         self._http.daemon_threads = True
         self.origin = f"http://127.0.0.1:{self._http.server_port}"
         self.number = 1
-        self.good: set[str] = {"access-1"}
+        self.good: set[str] = {"s4s_sandbox_access_1"}
         self.refreshes = 0
         self.reuse_seen = 0
         self.forgives_retry = False
@@ -55,20 +55,23 @@ class RotatingServer:
             loss = self.losses.pop(0) if self.losses else None
             if loss == "before":
                 return None
-            if token != f"refresh-{self.number}":
-                if not (self.forgives_retry and token == f"refresh-{self.number - 1}"):
+            if token != f"s4s_sandbox_refresh_{self.number}":
+                if not (self.forgives_retry and token == f"s4s_sandbox_refresh_{self.number - 1}"):
                     self.reuse_seen += 1
                     self.number += 1000  # the whole family ends
                     return 400, {"error": "invalid_grant"}
                 self.number -= 1
             self.number += 1
             self.refreshes += 1
-            self.good = {f"access-{self.number}"}
+            self.good = {f"s4s_sandbox_access_{self.number}"}
             if loss == "after":
                 return None
             if loss == "gateway":
                 return 502, {}
-            tokens = {"access_token": f"access-{self.number}", "refresh_token": f"refresh-{self.number}"}
+            tokens = {
+                "access_token": f"s4s_sandbox_access_{self.number}",
+                "refresh_token": f"s4s_sandbox_refresh_{self.number}",
+            }
             return 200, {
                 **tokens,
                 "token_type": "Bearer",

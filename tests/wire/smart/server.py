@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 from s4s_lab.values import Registration, Secret
 
 CLIENT_ID = "app one"
-CLIENT_SECRET = "s3cret:/+ü%"
+CLIENT_SECRET = "s4s_sandbox_secret_:/+ü%"
 PATIENT = "smart-1288992"
 OAUTH_URIS = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 
@@ -129,7 +129,7 @@ class SmartServer:
         if self.denies:
             answer["error"] = "access_denied"
         else:
-            answer["code"] = code = f"code-{len(self._codes)}"
+            answer["code"] = code = f"s4s_sandbox_code_{len(self._codes)}"
             self._codes[code] = query
         return Canned(302, headers={"Location": f"{query['redirect_uri']}?{urlencode(answer)}"})
 
@@ -146,9 +146,9 @@ class SmartServer:
 
     def _grant(self) -> Canned:
         self._counter += 1
-        tokens = {"access_token": f"access-{self._counter}", "token_type": "bearer", "scope": _S4S_SCOPE}
+        tokens = {"access_token": f"s4s_sandbox_access_{self._counter}", "token_type": "bearer", "scope": _S4S_SCOPE}
         if self.rotates or self.refresh_token is None:
-            tokens["refresh_token"] = self.refresh_token = f"refresh-{self._counter}"
+            tokens["refresh_token"] = self.refresh_token = f"s4s_sandbox_refresh_{self._counter}"
         self.access_tokens = {tokens["access_token"]}
         return _json(200, {name: value for name, value in (tokens | self.token_extras).items() if value is not None})
 

@@ -59,7 +59,7 @@ def _actionable(error: S4SError, words: str) -> None:
     assert error.hint, f"nothing to do is said: {said}"
     assert TO_DO.search(error.hint), error.hint
     assert said.endswith(".")
-    for secret in (CLIENT_SECRET, "code-0", "refresh-1", "access-1", "verifier"):
+    for secret in (CLIENT_SECRET, "s4s_sandbox_code_0", "s4s_sandbox_refresh_1", "s4s_sandbox_access_1", "verifier"):
         assert secret not in said
 
 
@@ -283,13 +283,13 @@ def test_a_revocation_is_believed_only_when_the_server_agrees(
     ending = replace(link, configuration=offered)
     assert ending.disconnect() is agreed
     asked = server.asked_for("/revoke")
-    assert asked[0].form == {"token": "refresh-1", "token_type_hint": "refresh_token"}
+    assert asked[0].form == {"token": "s4s_sandbox_refresh_1", "token_type_hint": "refresh_token"}
     assert len(asked) == len(answers)
     assert ending.state == "ended"
 
 
 def test_a_secret_in_a_servers_words_is_blotted_out(link: Connection, server: SmartServer) -> None:
-    echo = {"error": "invalid_client", "error_description": f"{CLIENT_SECRET} refresh-1 {Secret('x')!r}"}
+    echo = {"error": "invalid_client", "error_description": f"{CLIENT_SECRET} s4s_sandbox_refresh_1 {Secret('x')!r}"}
     server.canned["/token"].append(_canned(401, echo))
     with pytest.raises(LaunchRefused) as caught:
         link.grants.renew(1, link._renewed)

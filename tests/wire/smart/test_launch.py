@@ -50,7 +50,7 @@ def test_an_approval_becomes_a_grant_for_the_patient(launch: Launch, server: Sma
     assert grant.patient_id == PATIENT
     assert grant.scope == "patient/*.read launch/patient offline_access"
     assert grant.access_token.reveal() in server.access_tokens
-    assert grant.refresh_token == Secret("refresh-1")
+    assert grant.refresh_token == Secret("s4s_sandbox_refresh_1")
     assert 3599 <= (grant.expires_at - before).total_seconds() <= 3602
     assert grant.generation == 1
 
@@ -149,11 +149,16 @@ def test_an_error_that_echoes_the_code_does_not_leak_it(
 ) -> None:
     answer = redirected_to(launch.authorize_url)
     _answer(
-        server, 400, {"error": "invalid_grant", "error_description": "code code-0 of http://e/?code=code-0 unknown"}
+        server,
+        400,
+        {
+            "error": "invalid_grant",
+            "error_description": "code s4s_sandbox_code_0 of http://e/?code=s4s_sandbox_code_0 unknown",
+        },
     )
     with pytest.raises(LaunchRefused, match="unknown") as caught:
         launch.finish(client, answer)
-    assert "code-0" not in str(caught.value)
+    assert "s4s_sandbox_code_0" not in str(caught.value)
 
 
 def test_a_bare_401_is_explained(launch: Launch, server: SmartServer, client: HttpClient) -> None:
@@ -216,7 +221,7 @@ def test_a_failed_exchange_shows_no_code_in_a_traceback_with_locals(
     below = [frame for frame in traceback.walk_tb(caught.tb) if "s4s_lab" in frame[0].f_code.co_filename][1:]
     shown = "".join(traceback.StackSummary.extract(iter(below), capture_locals=True).format())
     assert "tokens.py" in shown
-    assert "code-0" not in shown.replace(answer.reveal(), "")
+    assert "s4s_sandbox_code_0" not in shown.replace(answer.reveal(), "")
     assert launch.verifier.reveal() not in shown
     assert CLIENT_SECRET not in shown
 

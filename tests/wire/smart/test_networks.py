@@ -66,7 +66,9 @@ def test_launch_and_renewal_go_through_the_proxy_and_trust_the_own_authority(
         assert client.get(f"{link.fhir_url}/Patient/{PATIENT}", accept="application/json").status == 200
     assert len(far.asked_for("/token")) == 2
     assert {(request.method, request.target) for request in proxy.requests} == {("CONNECT", "ehr.example:443")}
-    assert [proxy.seen(secret) for secret in ("access-1", "refresh-1", CLIENT_SECRET, "Basic")] == [0] * 4
+    assert [
+        proxy.seen(secret) for secret in ("s4s_sandbox_access_1", "s4s_sandbox_refresh_1", CLIENT_SECRET, "Basic")
+    ] == [0] * 4
 
 
 def test_an_authority_that_nobody_named_is_not_trusted(

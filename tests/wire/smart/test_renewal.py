@@ -87,8 +87,11 @@ def test_a_renewal_leaves_the_scope_out_and_keeps_the_rotated_token(
 ) -> None:
     grants = MemoryGrants(_ending(grant, -5))
     read(grants)
-    assert server.asked_for("/token")[0].form == {"grant_type": "refresh_token", "refresh_token": "refresh-1"}
-    assert grants.read().refresh_token == Secret("refresh-2")
+    assert server.asked_for("/token")[0].form == {
+        "grant_type": "refresh_token",
+        "refresh_token": "s4s_sandbox_refresh_1",
+    }
+    assert grants.read().refresh_token == Secret("s4s_sandbox_refresh_2")
     assert grants.read().scope == grant.scope
 
 
@@ -190,7 +193,9 @@ def test_many_threads_renew_once(
     server: SmartServer, grant: Grant, read: Reader, tmp_path: Path, in_file: bool
 ) -> None:
     ended = _ending(grant, -5)
-    grants = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), ended) if in_file else MemoryGrants(ended)
+    grants = (
+        FileGrants.keep(tmp_path / "grants" / "one.json", _origin(server), ended) if in_file else MemoryGrants(ended)
+    )
     server.hold.clear()  # the first renewal waits until all have come
     with ThreadPoolExecutor(12) as pool:
         statuses = [pool.submit(read, grants) for _ in range(12)]
@@ -234,15 +239,15 @@ def _released(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
 def test_a_grant_that_somebody_renewed_without_the_lock_is_taken_over(
     server: SmartServer, grant: Grant, read: Reader, tmp_path: Path
 ) -> None:
-    store = FileGrants.keep(tmp_path / "g" / "one.json", _origin(server), _ending(grant, -5))
+    store = FileGrants.keep(tmp_path / "grants" / "one.json", _origin(server), _ending(grant, -5))
     kept = json.loads(store.path.read_text())
-    kept["grant"] |= {"refresh_token": "refresh-2", "access_token": "access-2", "generation": 9}
+    kept["grant"] |= {"refresh_token": "s4s_sandbox_refresh_2", "access_token": "s4s_sandbox_access_2", "generation": 9}
     kept["grant"]["expires_at"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
     def refuse(current: Grant) -> Grant:
         store.path.write_text(json.dumps(kept))
         raise GrantExpired("used before")
 
-    assert store.renew(1, refuse).access_token == Secret("access-2")
+    assert store.renew(1, refuse).access_token == Secret("s4s_sandbox_access_2")
     with pytest.raises(GrantExpired):
         store.renew(9, lambda current: refuse(current))

@@ -21,7 +21,12 @@ from tests.wire.smart.rotating import Loss, RotatingServer
 
 WHOLE = os.environ.get("S4S_FULL") == "1"
 GRANT = Grant(
-    Secret("access-1"), Secret("refresh-1"), "patient/*.read", "p", datetime.now(UTC) + timedelta(hours=1), generation=1
+    Secret("s4s_sandbox_access_1"),
+    Secret("s4s_sandbox_refresh_1"),
+    "patient/*.read",
+    "p",
+    datetime.now(UTC) + timedelta(hours=1),
+    generation=1,
 )
 
 
@@ -58,7 +63,7 @@ def _renew(server: RotatingServer, grants: GrantStore) -> Grant:
 def test_a_lost_answer_is_asked_for_once_more(server: RotatingServer, grants: GrantStore, loss: Loss) -> None:
     server.losses, server.forgives_retry = [loss], True
     assert _renew(server, grants).access_token.reveal() in server.good
-    assert server.asked == ["refresh-1", "refresh-1"]
+    assert server.asked == ["s4s_sandbox_refresh_1", "s4s_sandbox_refresh_1"]
     _renew(server, grants)
     assert len(server.asked) == 3
     assert grants.failure is None
@@ -71,7 +76,7 @@ def test_a_strict_server_that_lost_its_answer_ends_the_grant_and_is_not_asked_ag
     for _ in range(3):
         with pytest.raises(GrantExpired, match=r"answer with the next refresh token was lost.*Connect again"):
             _renew(server, grants)
-    assert server.asked == ["refresh-1", "refresh-1"]
+    assert server.asked == ["s4s_sandbox_refresh_1", "s4s_sandbox_refresh_1"]
     assert isinstance(grants.failure, GrantExpired)
 
 
@@ -80,7 +85,7 @@ def test_a_refused_refresh_token_is_never_sent_again(server: RotatingServer, gra
     for _ in range(2):
         with pytest.raises(GrantExpired, match="revoked, used up or is too old"):
             _renew(server, grants)
-    assert server.asked == ["refresh-1"]
+    assert server.asked == ["s4s_sandbox_refresh_1"]
 
 
 def test_two_lost_answers_leave_the_grant_and_the_next_try_sends_once(
@@ -142,11 +147,11 @@ def test_a_process_that_is_killed_while_it_renews_leaves_word_of_it(
     assert program.wait(60) == -signal.SIGKILL
     server.on_refresh = lambda: None
     if forgives:
-        assert _renew(server, grants).refresh_token == Secret("refresh-2")
+        assert _renew(server, grants).refresh_token == Secret("s4s_sandbox_refresh_2")
     else:
         with pytest.raises(GrantExpired, match="was lost on the way"):
             _renew(server, grants)
-    assert server.asked == ["refresh-1", "refresh-1"]
+    assert server.asked == ["s4s_sandbox_refresh_1", "s4s_sandbox_refresh_1"]
 
 
 def test_the_note_of_a_renewal_holds_no_token_and_is_gone_when_all_is_well(
@@ -157,7 +162,7 @@ def test_the_note_of_a_renewal_holds_no_token_and_is_gone_when_all_is_well(
     journal = grants.path.with_name("one.json.journal")
     server.on_refresh = lambda: seen.append(journal.read_bytes())
     _renew(server, grants)
-    assert b"refresh-1" not in seen[0]
+    assert b"s4s_sandbox_refresh_1" not in seen[0]
     assert b'"asked_at"' in seen[0]
     assert not journal.exists()
 

@@ -1,0 +1,1 @@
+"""The whole test run listens at DEBUG and looks for credentials everywhere that they do not belong."""
