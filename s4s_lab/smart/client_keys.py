@@ -16,7 +16,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, Key, RSAKey
 
 from s4s_lab.errors import UsageError
-from s4s_lab.values import PrivateKey, Registration
+from s4s_lab.values import PrivateKey, Registration, Secret
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LIFETIME_S = 240
@@ -80,6 +80,12 @@ def jwks_of(key: PrivateKey) -> dict[str, Any]:
     loaded = _loaded(key)
     facts = {"kid": _key_id(key, loaded), "alg": _algorithm(loaded), "use": "sig", "key_ops": ["verify"]}
     return {"keys": [{**loaded.as_dict(private=False), **facts}]}
+
+
+def new_key() -> PrivateKey:
+    """Make a key of the smaller of the two kinds that SMART knows: EC on curve P-384, for ES384."""
+    made = ECKey.generate_key("P-384")
+    return PrivateKey(Secret(made.as_pem(private=True).decode()), made.thumbprint())
 
 
 def _loaded(key: PrivateKey) -> RSAKey | ECKey:

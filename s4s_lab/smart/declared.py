@@ -38,7 +38,7 @@ def not_declared(configuration: SmartConfiguration, registration: Registration, 
     if configuration.capabilities:
         needed = _needed(registration, from_ehr=from_ehr)
         lacks = [_MEANING[name] for name in needed if name not in configuration.capabilities]
-    if configuration.challenge_methods and "S256" not in configuration.challenge_methods:
+    if registration.pkce and configuration.challenge_methods and "S256" not in configuration.challenge_methods:
         lacks.append("PKCE with S256")
     return lacks
 

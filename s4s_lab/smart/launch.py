@@ -37,8 +37,8 @@ class Launch:
         The client that launches.
     state : Secret
         Ties the answer to this launch, 256 random bits.
-    verifier : Secret
-        The PKCE code verifier, 86 characters.
+    verifier : Secret or None
+        The PKCE code verifier, 86 characters; None for a registration without PKCE.
     token : Secret or None
         Of a launch that began in an EHR.
     nonce : Secret or None
@@ -53,7 +53,7 @@ class Launch:
     configuration: SmartConfiguration
     registration: Registration
     state: Secret
-    verifier: Secret
+    verifier: Secret | None
     token: Secret | None = None
     nonce: Secret | None = None
 
@@ -173,7 +173,7 @@ def begin_launch(
     SMART App Launch 2.2, "Obtain authorization code". RFC 7636, sections 4.1 to 4.3.
     """
     state = Secret(secrets.token_urlsafe(_STATE_BYTES))
-    verifier = Secret(secrets.token_urlsafe(_VERIFIER_BYTES))
+    verifier = Secret(secrets.token_urlsafe(_VERIFIER_BYTES)) if registration.pkce else None
     nonce = Secret(secrets.token_urlsafe(_STATE_BYTES)) if "openid" in registration.scope.split() else None
     optional = {"launch": token, "nonce": nonce}
     authorize_url = prepare_grant_uri(
@@ -184,11 +184,16 @@ def begin_launch(
         scope=_scope(configuration, registration, from_ehr=token is not None),
         state=state.reveal(),
         aud=configuration.fhir_url,
-        code_challenge=create_s256_code_challenge(verifier.reveal()),
-        code_challenge_method="S256",
+        **_challenge(verifier),
         **{name: value.reveal() for name, value in optional.items() if value is not None},
     )
     return Launch(authorize_url, configuration, registration, state, verifier, token, nonce)
+
+
+def _challenge(verifier: Secret | None) -> dict[str, str]:
+    if verifier is None:
+        return {}
+    return {"code_challenge": create_s256_code_challenge(verifier.reveal()), "code_challenge_method": "S256"}
 
 
 def _scope(configuration: SmartConfiguration, registration: Registration, *, from_ehr: bool) -> str:

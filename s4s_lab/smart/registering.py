@@ -9,6 +9,7 @@ import msgspec
 
 from s4s_lab.errors import LaunchNotTried, UnexpectedAnswer
 from s4s_lab.net import Answer, HttpClient
+from s4s_lab.smart.client_keys import jwks_of, new_key
 from s4s_lab.smart.configuration import SmartConfiguration
 from s4s_lab.smart.refusals import quotable
 from s4s_lab.smart.scopes import scope_to_ask
@@ -32,7 +33,7 @@ class Registered:
     expires_at: int = 0
 
 
-_BASIC = "client_secret_basic"
+_BASIC, _KEY, _PUBLIC = "client_secret_basic", "private_key_jwt", "none"
 _BY_HAND = "Register with the server's operator, and pass the Registration with client id and secret."
 
 
@@ -44,7 +45,7 @@ def register(
     scope: str = S4S_SCOPE,
     client_name: str = "S4S Lab",
 ) -> Registration:
-    """Register as a confidential client, or as a public one with servers that take no secret.
+    """Register as a client with a secret; with a new key, or as a public one, where the server takes no secret.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def register(
     Returns
     -------
     Registration
-        Public, when the server gives no secret.
+        With the secret that the server gave, or the key that was made for it; else public.
 
     Raises
     ------
@@ -108,14 +109,18 @@ def register_anew(
             f"{without_query(configuration.fhir_url)} offers no dynamic registration, and no registration was given.",
             hint=_BY_HAND,
         )
-    wanted = {
+    method = _auth_method(configuration)
+    key = new_key() if method == _KEY else None
+    wanted: dict[str, Any] = {
         "client_name": client_name,
         "redirect_uris": [redirect_uri],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
-        "token_endpoint_auth_method": _auth_method(configuration),
+        "token_endpoint_auth_method": method,
         "scope": scope_to_ask(scope, configuration.capabilities),
     }
+    if key is not None:
+        wanted["jwks"] = jwks_of(key)
     answer = client.post_json(endpoint, wanted)
     body = _json_object(answer)
     if answer.status not in (200, 201):
@@ -123,32 +128,28 @@ def register_anew(
     client_id, client_secret = body.get("client_id"), body.get("client_secret")
     if not isinstance(client_id, str) or not client_id:
         raise UnexpectedAnswer("The server registered this client without a client id.", hint=_BY_HAND)
-    _require_as_asked(body, redirect_uri)
+    _require_as_asked(body, redirect_uri, method)
     secret = Secret(client_secret) if isinstance(client_secret, str) and client_secret else None
     ends = body.get("client_secret_expires_at")
-    return Registered(
-        Registration(client_id, secret, redirect_uri, scope), ends if isinstance(ends, int) and ends > 0 else 0
-    )
+    made = Registration(client_id, None if key else secret, redirect_uri, scope, key)
+    return Registered(made, ends if isinstance(ends, int) and ends > 0 else 0)
 
 
 def _auth_method(configuration: SmartConfiguration) -> str:
-    offered = configuration.auth_methods
-    return "none" if "none" in offered and _BASIC not in offered else _BASIC
+    return next((method for method in (_BASIC, _KEY, _PUBLIC) if method in configuration.auth_methods), _BASIC)
 
 
-def _require_as_asked(body: dict[str, Any], redirect_uri: str) -> None:
+def _require_as_asked(body: dict[str, Any], redirect_uri: str, wanted: str) -> None:
     """Check what a server may change of a registration (RFC 7591, section 3.2.1) and we cannot follow."""
     uris = body.get("redirect_uris", [redirect_uri])
     if not isinstance(uris, list) or redirect_uri not in uris:
         raise LaunchNotTried(
             f"The server registered this client without its redirect URI {redirect_uri}.", hint=_BY_HAND
         )
-    method = body.get("token_endpoint_auth_method", _BASIC)
-    if method not in (_BASIC, "none"):
+    method = body.get("token_endpoint_auth_method", wanted)
+    if method != wanted and not (wanted == _BASIC and method == _PUBLIC):
         said = quotable(str(method))
-        raise LaunchNotTried(
-            f"The server registered this client for {said}, which S4S Lab does not use.", hint=_BY_HAND
-        )
+        raise LaunchNotTried(f"The server registered this client for {said}, which was not asked for.", hint=_BY_HAND)
 
 
 def _json_object(answer: Answer) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from s4s_lab.values.origins import without_query
 
 
 def redeem_code(
-    client: HttpClient, token_endpoint: str, registration: Registration, *, code: Secret, verifier: Secret, scope: str
+    client: HttpClient,
+    token_endpoint: str,
+    registration: Registration,
+    *,
+    code: Secret,
+    verifier: Secret | None,
+    scope: str,
 ) -> tuple[Grant, Secret | None]:
     """Exchange an authorization code for the first grant, and the ID token that may come with it.
 
@@ -25,8 +31,10 @@ def redeem_code(
         From the server's configuration, never from the answer.
     registration : Registration
         The client.
-    code, verifier : Secret
-        From the authorization response, and the PKCE verifier of the launch.
+    code : Secret
+        From the authorization response.
+    verifier : Secret or None
+        The PKCE verifier of the launch, where it has one.
     scope : str
         What was asked for; it was granted where the answer names no scope.
 
@@ -49,8 +57,9 @@ def redeem_code(
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": registration.redirect_uri,
-        "code_verifier": verifier,
     }
+    if verifier is not None:
+        form["code_verifier"] = verifier
     answer, asked_at = ask_as_client(client, token_endpoint, registration, form, audience=token_endpoint)
     if answer.status != 200:
         raise refused(answer, secrets=[code, verifier, registration.client_secret])

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from s4s_lab.errors import UsageError
 from s4s_lab.values.private_files import read_private
@@ -99,10 +99,18 @@ class Registration:
         What to ask for; S4S needs `patient/*.read launch/patient offline_access`. `openid fhirUser` may be added.
     private_key : PrivateKey or None
         Present for clients that authenticate with a key; with neither key nor secret a client is public.
+    pkce : bool
+        Whether launches prove by PKCE that they began here. False is for a server that fails when it meets PKCE, and
+        not for a public client, which has no other proof.
+
+    Raises
+    ------
+    UsageError
+        If a public client is to go without PKCE.
 
     References
     ----------
-    S4S imaging page, "Authorization expectations", items 1 and 3. RFC 6749, section 2.
+    S4S imaging page, "Authorization expectations", items 1 and 3. RFC 6749, section 2. RFC 9700, section 2.1.1.
     """
 
     client_id: str
@@ -110,6 +118,13 @@ class Registration:
     redirect_uri: str = DEMO_REDIRECT_URI
     scope: str = S4S_SCOPE
     private_key: PrivateKey | None = None
+    pkce: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.pkce or self.confidential):
+            raise UsageError(
+                "A public client cannot go without PKCE.", hint="Register with a secret or a key, or leave PKCE on."
+            )
 
     @property
     def confidential(self) -> bool:
@@ -124,8 +139,8 @@ class Registration:
         ----------
         path : Path or str
             An object with `client_id`, and what there is of `client_secret`, `redirect_uri`, `scope`,
-            `private_key_file` (relative to the file), `key_id`; or an object that holds it as `registration`, such as
-            the sandbox's ready-file.
+            `private_key_file` (relative to the file), `key_id`, `pkce` (true or false); or an object that holds it as
+            `registration`, such as the sandbox's ready-file.
 
         Raises
         ------
@@ -140,7 +155,7 @@ class Registration:
         except (OSError, ValueError, RecursionError):
             raise UsageError(f"No registration can be read from {path}: no JSON file is there.") from None
         fields = found.get("registration", found) if isinstance(found, dict) else None
-        if not isinstance(fields, dict) or not all(isinstance(one, str | None) for one in fields.values()):
+        if not _texts_but_pkce(fields):
             raise UsageError(f"{path} holds no registration.", hint='It needs a "client_id", and texts only.')
         key_file = fields.get("private_key_file")
         key = PrivateKey.from_file(path.parent / key_file, fields.get("key_id")) if key_file else None
@@ -155,8 +170,8 @@ class Registration:
         ----------
         environment : mapping of str to str, optional
             `S4S_CLIENT_ID`, and what there is of `S4S_CLIENT_SECRET_FILE` or `S4S_CLIENT_SECRET`,
-            `S4S_CLIENT_KEY_FILE`, `S4S_CLIENT_KEY_ID`, `S4S_REDIRECT_URI`, `S4S_SCOPE`; those of this process when it
-            is left out.
+            `S4S_CLIENT_KEY_FILE`, `S4S_CLIENT_KEY_ID`, `S4S_REDIRECT_URI`, `S4S_SCOPE`, `S4S_PKCE` (`0`: without);
+            those of this process when it is left out.
 
         Raises
         ------
@@ -171,7 +186,7 @@ class Registration:
         secret_file, secret, key_file = (fields[f"client_{name}"] for name in ("secret_file", "secret", "key_file"))
         kept = read_secret(Path(secret_file)) if secret_file else Secret(secret) if secret else None
         key = PrivateKey.from_file(Path(key_file), fields["client_key_id"]) if key_file else None
-        return cls._made(fields, kept, key, "The environment has")
+        return cls._made(fields | {"pkce": around.get("S4S_PKCE") != "0"}, kept, key, "The environment has")
 
     @classmethod
     def ask(
@@ -204,4 +219,10 @@ class Registration:
         if not fields.get("client_id"):
             raise UsageError(f"{source} no client id.")
         given = {name: fields[name] for name in ("redirect_uri", "scope") if fields.get(name)}
-        return cls(fields["client_id"], secret, private_key=key, **given)
+        return cls(fields["client_id"], secret, private_key=key, pkce=fields.get("pkce") is not False, **given)
+
+
+def _texts_but_pkce(fields: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(fields, dict) and all(
+        isinstance(value, bool if name == "pkce" else str | None) for name, value in fields.items()
+    )

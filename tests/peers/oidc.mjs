@@ -1,11 +1,11 @@
 // A strict authorization server of another maker in front of a FHIR endpoint with nothing in it.
-// Argument: {"clients": [client metadata …], "patient": id}. Says {"port": …} on stdout when it listens. /events tells
+// Argument: {"clients": [client metadata …], "patient": id, "registers": [how clients that register may prove themselves]}. Says {"port": …} on stdout when it listens. /events tells
 // each request to its token endpoint, and each grant that it revoked.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
-const { clients, patient } = JSON.parse(process.argv[2]);
+const { clients, patient, registers } = JSON.parse(process.argv[2]);
 const events = [];
 
 const server = createServer();
@@ -33,12 +33,14 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: true },
     introspection: { enabled: true },
+    registration: { enabled: registers.length > 0 },
     revocation: { enabled: true },
     resourceIndicators: { enabled: false },
   },
   pkce: { required: () => true },
   issueRefreshToken: async (ctx, client) => client.grantTypeAllowed('refresh_token'),
   rotateRefreshToken: true,
+  ...(registers.length && { clientAuthMethods: registers }),
   enabledJWA: { clientAuthSigningAlgValues: ['RS384', 'ES384'] },
   cookies: { keys: ['of-a-test'] },
   ttl: { AccessToken: 3600, AuthorizationCode: 60, Grant: 86400, RefreshToken: 86400, Session: 600, Interaction: 600, IdToken: 600 },
@@ -57,7 +59,8 @@ const smart = {
   introspection_endpoint: `${issuer}/token/introspection`,
   grant_types_supported: ['authorization_code', 'refresh_token'],
   code_challenge_methods_supported: ['S256'],
-  token_endpoint_auth_methods_supported: ['client_secret_basic', 'private_key_jwt', 'none'],
+  ...(registers.length && { registration_endpoint: `${issuer}/reg` }),
+  token_endpoint_auth_methods_supported: registers.length ? registers : ['client_secret_basic', 'private_key_jwt', 'none'],
   token_endpoint_auth_signing_alg_values_supported: ['RS384', 'ES384'],
   authorization_response_iss_parameter_supported: true,
   capabilities,

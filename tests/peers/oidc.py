@@ -84,9 +84,14 @@ def consent(authorize_url: str, redirect_uri: str) -> str:
 
 
 @contextlib.contextmanager
-def running_provider(clients: Sequence[Mapping[str, object]], log: Path) -> Iterator[Provider]:
-    """Run the provider for the block; it is ended by its own process id."""
-    argument = json.dumps({"clients": clients, "patient": PATIENT})
+def running_provider(
+    clients: Sequence[Mapping[str, object]], log: Path, *, registers: Sequence[str] = ()
+) -> Iterator[Provider]:
+    """Run the provider for the block; it is ended by its own process id.
+
+    `registers`: how clients that register themselves may prove who they are; none may when it is empty.
+    """
+    argument = json.dumps({"clients": clients, "patient": PATIENT, "registers": registers})
     with (
         log.open("wb") as errors,
         subprocess.Popen(

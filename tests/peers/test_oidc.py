@@ -54,11 +54,15 @@ every_kind = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+def _require_provider() -> None:
     for part in (NODE, PROVIDER):
         if not part.exists():
             missing("needs oidc-provider and its node: `npm install` in tests/peers (make peers)")
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    _require_provider()
     with running_provider(CLIENTS, tmp_path_factory.mktemp("oidc") / "log") as provider:
         yield provider
 
@@ -244,3 +248,25 @@ def test_who_signed_in_is_learnt_where_that_is_asked_for(provider: Provider) -> 
     pending, answer = _launched(provider, replace(CONFIDENTIAL, scope=asked))
     link = pending.answer(answer)
     assert link.fhir_user == f"{provider.fhir_url}/Patient/{PATIENT}"
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "private_key_jwt", "none"])
+def test_a_client_registers_itself_as_the_provider_wants_it_and_once(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _require_provider()
+    monkeypatch.setenv("S4S_HOME", str(tmp_path))
+    with running_provider([], tmp_path / "log", registers=[method]) as provider:
+        first, again = (_registered_and_connected(provider) for _ in range(2))
+        assert [_search(link) for link in (first, again)] == [200, 200]
+        _renewed(again)
+        assert _search(again) == 200
+    used = again.registration
+    assert first.registration.client_id == used.client_id
+    assert (used.client_secret is not None) == (method == "client_secret_basic")
+    assert (used.private_key is not None) == (method == "private_key_jwt")
+
+
+def _registered_and_connected(provider: Provider) -> Connection:
+    with closing(prepare_launch(provider.fhir_url, redirect_uri=REDIRECT_URI)) as pending:
+        return pending.answer(consent(pending.authorize_url, REDIRECT_URI))

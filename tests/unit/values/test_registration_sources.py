@@ -94,3 +94,24 @@ def test_neither_secret_nor_key_is_shown() -> None:
     shown = repr(Registration("app", Secret("s3cret"), private_key=PrivateKey(Secret("PEM"))))
     assert "s3cret" not in shown
     assert "PEM" not in shown
+
+
+@pytest.mark.parametrize("pkce", [True, False])
+def test_pkce_is_switched_off_by_a_file_or_the_environment_only_when_said_so(tmp_path: Path, pkce: bool) -> None:
+    path = _file(tmp_path, {"client_id": "app", "client_secret": "s3cret", "pkce": pkce})
+    assert Registration.from_file(path).pkce is pkce
+    said = Registration.from_environment({"S4S_CLIENT_ID": "app", "S4S_CLIENT_SECRET": "s", "S4S_PKCE": str(int(pkce))})
+    assert said is not None
+    assert said.pkce is pkce
+
+
+@pytest.mark.parametrize("pkce", ["false", 0, [False]])
+def test_pkce_in_a_file_is_true_or_false_and_nothing_like_it(tmp_path: Path, pkce: object) -> None:
+    path = _file(tmp_path, {"client_id": "app", "client_secret": "s3cret", "pkce": pkce})
+    with pytest.raises(UsageError, match="holds no registration"):
+        Registration.from_file(path)
+
+
+def test_a_public_client_cannot_go_without_pkce() -> None:
+    with pytest.raises(UsageError, match="public client cannot go without PKCE"):
+        Registration("app", pkce=False)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from s4s_lab.errors import LaunchNotTried, LaunchRefused, NotReachable, ScopeNarrowed, UnexpectedAnswer, Waiting
 from s4s_lab.net import HttpClient
 from s4s_lab.smart import Launch, begin_launch, discover, register
+from s4s_lab.smart.client_keys import client_assertion
 from s4s_lab.values import Registration, Secret
 from tests.wire.smart.browser import redirected_to
 from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, Canned, SmartServer
@@ -81,8 +85,20 @@ def test_every_launch_has_a_state_and_a_verifier_of_its_own(launch: Launch) -> N
 
 
 def test_the_verifier_is_not_told_before_the_exchange(launch: Launch) -> None:
+    assert launch.verifier is not None
     assert launch.verifier.reveal() not in launch.authorize_url
     assert 43 <= len(launch.verifier.reveal()) <= 128
+
+
+def test_pkce_can_be_left_out_for_a_server_that_fails_on_it(
+    launch: Launch, server: SmartServer, client: HttpClient
+) -> None:
+    without = begin_launch(launch.configuration, replace(server.registration, pkce=False))
+    query = parse_qs(urlsplit(without.authorize_url).query)
+    assert set(query) == {"response_type", "client_id", "redirect_uri", "scope", "state", "aud"}
+    _answer(server, 200, {"access_token": "a", "token_type": "Bearer", "patient": "p", "refresh_token": "r"})
+    without.finish(client, redirected_to(without.authorize_url))
+    assert set(server.asked_for("/token")[0].form) == {"grant_type", "code", "redirect_uri"}
 
 
 def test_a_v2_only_server_is_asked_in_v2_scopes(server: SmartServer, client: HttpClient) -> None:
@@ -222,6 +238,7 @@ def test_a_failed_exchange_shows_no_code_in_a_traceback_with_locals(
     shown = "".join(traceback.StackSummary.extract(iter(below), capture_locals=True).format())
     assert "tokens.py" in shown
     assert "s4s_sandbox_code_0" not in shown.replace(answer.reveal(), "")
+    assert launch.verifier is not None
     assert launch.verifier.reveal() not in shown
     assert CLIENT_SECRET not in shown
 
@@ -235,6 +252,37 @@ def test_a_client_registers_itself(server: SmartServer, client: HttpClient) -> N
     assert asked["redirect_uris"] == ["http://127.0.0.1:8723/callback"]
     assert asked["scope"] == "patient/*.read launch/patient offline_access"
     assert asked["token_endpoint_auth_method"] == "client_secret_basic"
+
+
+def test_a_client_registers_with_a_new_key_where_the_server_takes_no_secret(
+    server: SmartServer, client: HttpClient
+) -> None:
+    assert server.well_known is not None
+    server.well_known["token_endpoint_auth_methods_supported"] = ["private_key_jwt", "none"]
+    body = {"client_id": "new", "token_endpoint_auth_method": "private_key_jwt"}
+    server.canned["/register"].append(Canned(201, json.dumps(body).encode()))
+    registered = register(client, discover(client, server.fhir_url), redirect_uri="http://127.0.0.1:8723/callback")
+    asked = json.loads(server.asked_for("/register")[0].form["body"])
+    assert (asked["token_endpoint_auth_method"], registered.client_secret) == ("private_key_jwt", None)
+    assert registered.private_key is not None
+    (public,) = asked["jwks"]["keys"]
+    assert (public["kty"], public["crv"], public["alg"]) == ("EC", "P-384", "ES384")
+    assert "d" not in public
+    signed = client_assertion(registered, registered.private_key, "https://ehr/token")
+    claims = jwt.decode(signed, ECKey.import_key(public), algorithms=["ES384"]).claims
+    assert (claims["iss"], claims["sub"]) == ("new", "new")
+
+
+@pytest.mark.parametrize("given", ["none", "client_secret_post", "client_secret_basic"])
+def test_a_client_that_asked_for_a_key_takes_nothing_weaker(
+    server: SmartServer, client: HttpClient, given: str
+) -> None:
+    assert server.well_known is not None
+    server.well_known["token_endpoint_auth_methods_supported"] = ["private_key_jwt"]
+    body = {"client_id": "new", "client_secret": "s", "token_endpoint_auth_method": given}
+    server.canned["/register"].append(Canned(201, json.dumps(body).encode()))
+    with pytest.raises(LaunchNotTried, match=f"for {given}, which was not asked for"):
+        register(client, discover(client, server.fhir_url), redirect_uri="http://127.0.0.1:8723/callback")
 
 
 @pytest.mark.parametrize("body", [b'{"error":"invalid_redirect_uri","description":"no fragment"}', b"nope"])
