@@ -20,6 +20,12 @@ ACCEPT: Final = (
 )
 _STUDY_TAIL = re.compile(r"/+studies(?:/+(?:urn:oid:)?[0-9.]+)?/*\Z", re.IGNORECASE)
 _KEY_LENGTH = 16
+# What signed addresses carry, as object stores and content networks name it. Some names are so short that they count
+# only beside a signature.
+_PASSING: Final = (
+    r"x-(?:amz|goog)-.*|sig|signature|expires|policy|key-pair-id|googleaccessid|awsaccesskeyid|(?:access_)?token"
+)
+_PASSING_BESIDE_SIG: Final = r"s[deiprstv]|spr|sk(?:oid|tid|t|e|s|v)|ses|scid"
 
 
 def _service(wado_base: str) -> tuple[str, str, str, str]:
@@ -79,10 +85,19 @@ def below(url: str, path: str) -> str:
     return urlunsplit(parts._replace(path=parts.path + path))
 
 
+def _unsigned(query: str) -> str:
+    """Return a query without the parts that change each time an address is signed anew."""
+    named = [(pair.partition("=")[0].lower(), pair) for pair in query.split("&")]
+    has_sig = any(name == "sig" for name, _ in named)
+    passing = re.compile(_PASSING + (f"|{_PASSING_BESIDE_SIG}" if has_sig else ""))
+    return "&".join(pair for name, pair in named if not passing.fullmatch(name))
+
+
 def archive_key(wado_base: str, patient_id: str) -> str:
     """Return the name of the folder for what one service holds of one patient.
 
-    The same study from two services, or of two patients, never mixes; the name tells neither.
+    The same study from two services, or of two patients, never mixes; the name tells neither. An address that is signed
+    anew each time it is looked up stays the same service's.
 
     Parameters
     ----------
@@ -102,5 +117,5 @@ def archive_key(wado_base: str, patient_id: str) -> str:
         If `wado_base` is no http or https address.
     """
     _, _, path, query = _service(wado_base)
-    identity = "\0".join((origin_of(wado_base), path, query, patient_id))
+    identity = "\0".join((origin_of(wado_base), path, _unsigned(query), patient_id))
     return hashlib.sha256(identity.encode()).hexdigest()[:_KEY_LENGTH]

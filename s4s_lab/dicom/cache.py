@@ -10,11 +10,13 @@ from typing import Final
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from s4s_lab.dicom.checking import LOCKS, CacheCheck, Checker, Removed, remove_patient
+from s4s_lab.dicom.checking import CacheCheck, Checker
 from s4s_lab.dicom.columns import instance_schema
 from s4s_lab.dicom.eviction import Evicted, evict, pin
-from s4s_lab.dicom.files import FILE_MODE, private_folder
-from s4s_lab.dicom.index import CachedStudy, table_of
+from s4s_lab.dicom.files import FILE_MODE, LOCKS, private_folder
+from s4s_lab.dicom.index import CachedStudy
+from s4s_lab.dicom.removal import Removed, remove_patient
+from s4s_lab.dicom.rows import table_of
 from s4s_lab.dicom.upkeep import KeptIndex
 from s4s_lab.errors import DatasetBusy
 

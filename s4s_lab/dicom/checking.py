@@ -1,24 +1,21 @@
-"""The cache against its index: every file hashed again, what is damaged set aside to be fetched again; removal."""
+"""The cache against its index: every file hashed again, what is damaged set aside to be fetched again."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from s4s_lab.dicom.files import FILE_MODE, PART_SUFFIX, private_folder, sync_to_disk
-from s4s_lab.dicom.filing import QUARANTINE
-from s4s_lab.dicom.index import KnownFile, SetAside, StudyKey
+from s4s_lab.dicom.files import FILE_MODE, LOCKS, PART_SUFFIX, QUARANTINE, TRASH, private_folder, sync_to_disk
+from s4s_lab.dicom.index import KnownFile, SetAside
 from s4s_lab.dicom.upkeep import KeptIndex
 
-LOCKS: Final = ".locks"
 Kind = Literal["damaged", "missing", "unknown", "damaged in quarantine"]
 
 
@@ -93,6 +90,10 @@ class Checker:
             If the index cannot be used.
         """
         self.index.require_whole()
+        if self.repair:
+            # An eviction that was killed had let go of it already.
+            for trash in self.root.glob(f"*/{TRASH}"):
+                shutil.rmtree(trash, ignore_errors=True)
         seen: Counter[str] = Counter()
         findings: list[CacheFinding] = []
         for archive, study_uid in self._studies():
@@ -115,9 +116,8 @@ class Checker:
 
     def _studies(self) -> list[tuple[str, str]]:
         known = {(study.archive, study.study_uid) for study in self.index.studies()}
-        archives = [path for path in self.root.iterdir() if path.is_dir()] if self.root.is_dir() else []
-        there = {(path.parent.name, path.name) for archive in archives for path in archive.iterdir() if path.is_dir()}
-        return sorted(known | {place for place in there if place[1] not in (LOCKS, QUARANTINE)})
+        there = {(path.parent.name, path.name) for path in self.root.glob("*/*") if path.is_dir()}
+        return sorted(known | {place for place in there if place[1] not in (LOCKS, QUARANTINE, TRASH)})
 
     def _lock_path(self, archive: str, study_uid: str) -> Path:
         private_folder(self.root / archive / LOCKS)
@@ -175,73 +175,3 @@ def _fault(root: Path, file: KnownFile) -> Literal["damaged", "missing"] | None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What was removed of a patient: studies, files, and their size [bytes]."""
-
-    studies: int = 0
-    files: int = 0
-    bytes: int = 0
-
-
-def remove_patient(root: Path, index: KeptIndex, source: str, patient_id: str, study_uids: Collection[str]) -> Removed:
-    """Remove a patient's studies from a cache: files, what was set aside, rows, locks. May be called again.
-
-    The caller sees to it that nothing of this patient is being retrieved.
-
-    Parameters
-    ----------
-    root : Path
-        The cache's folder.
-    index : KeptIndex
-        Its index.
-    source, patient_id : str
-        Who: FHIR base URL of the server, and the patient's FHIR id there.
-    study_uids : collection of str
-        Studies of the patient that the index may not know, since their retrieval had not begun or was killed.
-
-    Raises
-    ------
-    DatasetError
-        If the index cannot be used.
-    """
-    known = index.studies()
-    theirs = [study for study in known if (study.source, study.patient_id) == (source, patient_id)]
-    others = {(study.archive, study.study_uid) for study in known} - {(s.archive, s.study_uid) for s in theirs}
-    count: Counter[str] = Counter()
-    archives = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    unknown = [StudyKey(archive, uid, source, patient_id, None) for archive in archives for uid in study_uids]
-    removed = [*theirs, *(study for study in unknown if (study.archive, study.study_uid) not in others)]
-    for study in removed:
-        _remove_study(root, index, study, count)
-    for archive in archives:
-        if not any(place[0] == archive for place in others):
-            # Nobody else has anything in it, and it is named by this patient's id.
-            if any(study.archive == archive for study in theirs):
-                shutil.rmtree(root / archive)
-            _remove_if_empty(root / archive)
-    # Last: it names what is to be removed when this is called again.
-    index.remove(removed)
-    return Removed(len(theirs), count["files"], count["bytes"])
-
-
-def _remove_study(root: Path, index: KeptIndex, study: StudyKey, count: Counter[str]) -> None:
-    folder = root / study.archive
-    shared: Counter[str] = Counter(file.path for _, _, file in index.set_aside(study.archive))
-    mine = [file.path for _, uid, file in index.set_aside(study.archive) if uid == study.study_uid]
-    paths = [root / name for name in mine if shared[name] == 1]
-    for path in [*paths, *(folder / study.study_uid).rglob("*")]:
-        if path.is_file():
-            count.update({"files": 1, "bytes": path.stat().st_size})
-            path.unlink()
-    shutil.rmtree(folder / study.study_uid, ignore_errors=True)
-    (folder / LOCKS / study.study_uid).unlink(missing_ok=True)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    # Folders that still hold something stay.
-    for path in (folder / LOCKS, folder / QUARANTINE, folder):
-        with suppress(OSError):
-            path.rmdir()

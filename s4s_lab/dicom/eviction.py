@@ -12,13 +12,11 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from s4s_lab.dicom.checking import LOCKS
-from s4s_lab.dicom.files import FILE_MODE, private_folder, sync_to_disk
+from s4s_lab.dicom.files import FILE_MODE, LOCKS, TRASH, private_folder, sync_to_disk
 from s4s_lab.dicom.index import StudyKey, count_change
 from s4s_lab.dicom.upkeep import KeptIndex
 from s4s_lab.errors import DatasetError
 
-_TRASH: Final = ".evicted"
 _PINS: Final = "CREATE TABLE IF NOT EXISTS pins (study_uid TEXT PRIMARY KEY)"
 
 
@@ -161,7 +159,7 @@ def _remove(root: Path, index: KeptIndex, study: StudyKey) -> None:
         connection.execute("DELETE FROM instances WHERE archive = ? AND study_uid = ?", key)
         connection.execute("UPDATE studies SET state = 'missing' WHERE archive = ? AND study_uid = ?", key)
         count_change(connection, 1)
-    folder, trash = root / study.archive / study.study_uid, root / study.archive / _TRASH
+    folder, trash = root / study.archive / study.study_uid, root / study.archive / TRASH
     shutil.rmtree(trash, ignore_errors=True)
     if not folder.is_dir():
         return

@@ -13,6 +13,10 @@ from s4s_lab.dicom.headers import Header, read_header
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 PART_SUFFIX: Final = ".part"
+# In an archive's folder, beside its studies.
+LOCKS: Final = ".locks"
+QUARANTINE: Final = "quarantine"
+TRASH: Final = ".evicted"
 # Enough for the header of nearly every image; the rest is read from the file.
 _HEAD_BYTES: Final = 16 << 10
 

@@ -9,11 +9,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from s4s_lab.dicom.files import PART_SUFFIX, IncomingFile, private_folder, sync_to_disk
+from s4s_lab.dicom.files import PART_SUFFIX, QUARANTINE, IncomingFile, private_folder, sync_to_disk
 from s4s_lab.dicom.headers import Header
 from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
 
-QUARANTINE: Final = "quarantine"
 # Two wait for the disk at once, so that one flush serves files of both; more of them keep waking each other.
 SYNC_THREADS: Final = 2
 _BATCH: Final = 64

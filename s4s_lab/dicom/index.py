@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import pyarrow as pa
-
-from s4s_lab.dicom.columns import instance_schema
 from s4s_lab.dicom.files import FILE_MODE, private_folder
+from s4s_lab.dicom.rows import FORMAT, INSERT, OF_FILE, SCHEMA, SELECT, stored
 from s4s_lab.errors import DatasetBusy, DatasetError
 
 State = Literal["complete", "partial", "missing"]
 
-_FORMAT: Final = 1
 BUSY_S: Final = 30.0
 # By a word of what SQLite says of what passes.
 _ADVICE: Final = {
@@ -29,44 +24,6 @@ _ADVICE: Final = {
     "readonly": "Copy the dataset to where you may write, or ask its owner.",
     "unable to open": "Copy the dataset to where you may write, or ask its owner.",
 }
-_OF_STUDY: Final = ("source", "participant_id", "patient_id")
-_OF_FILE: Final = tuple(name for name in instance_schema().names if name not in _OF_STUDY)
-_SQL_TYPE: Final = {pa.int32(): "INTEGER", pa.int64(): "INTEGER", pa.float64(): "REAL"}
-
-
-def _columns() -> str:
-    fields = [instance_schema().field(name) for name in _OF_FILE]
-    return ", ".join(f'"{field.name}" {_SQL_TYPE.get(field.type, "TEXT")}' for field in fields)
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
-
-
-# The names in these statements are this module's own, from the declared columns; every value is bound.
-_SCHEMA: Final = f"""
-BEGIN;
-CREATE TABLE cache (generation INTEGER NOT NULL);
-INSERT INTO cache VALUES (0);
-CREATE TABLE studies (
-    archive TEXT NOT NULL, study_uid TEXT NOT NULL, source TEXT NOT NULL, participant_id TEXT, patient_id TEXT NOT NULL,
-    state TEXT NOT NULL, expected INTEGER, PRIMARY KEY (archive, study_uid)
-);
-CREATE TABLE instances (archive TEXT NOT NULL, {_columns()}, PRIMARY KEY (archive, study_uid, instance_uid));
-CREATE TABLE quarantine (
-    archive TEXT NOT NULL, study_uid TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, reason TEXT NOT NULL,
-    path TEXT NOT NULL, PRIMARY KEY (archive, study_uid, sha256)
-);
-PRAGMA user_version = {_FORMAT};
-COMMIT;
-PRAGMA journal_mode = WAL;
-"""  # noqa: S608  no value of a caller is in it
-_INSERT: Final = f"INSERT OR REPLACE INTO instances (archive, {_quoted(_OF_FILE)}) VALUES (?{', ?' * len(_OF_FILE)})"  # noqa: S608  as above
-_SELECT: Final = (
-    f"SELECT {_quoted((*_OF_STUDY, *_OF_FILE))} FROM instances JOIN studies USING (archive, study_uid) "  # noqa: S608  as above
-    "WHERE ?1 IS NULL OR study_uid = ?1 "
-    "ORDER BY source, patient_id, archive, study_uid, series_uid, instance_number, instance_uid"
-)
 
 
 @dataclass(frozen=True)
@@ -159,7 +116,7 @@ class Index:
         try:
             # WAL comes last: what is in a log beside the file would not be linked, and closing tells of no failure.
             with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-                connection.executescript(_SCHEMA)
+                connection.executescript(SCHEMA)
             with suppress(FileExistsError):
                 os.link(fresh, self.path)
         except sqlite3.DatabaseError as error:
@@ -181,7 +138,7 @@ class Index:
         with closing(self._connected(reading=begin == "BEGIN")) as connection:
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version != _FORMAT:
+                if version != FORMAT:
                     raise DatasetError("The image cache was made by another version.", hint="Upgrade s4s-lab.")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(begin)
@@ -290,7 +247,7 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        return self.query(_SELECT, study_uid)
+        return self.query(SELECT, study_uid)
 
     def add(self, study: StudyKey, rows: Iterable[Mapping[str, Any]], set_aside: Iterable[SetAside] = ()) -> None:
         """Add files to a study, which is partial from then on until it is settled.
@@ -309,9 +266,9 @@ class Index:
         DatasetError
             If the index cannot be used.
         """
-        cells = [(study.archive, *(_stored(row[name]) for name in _OF_FILE)) for row in rows]
+        cells = [(study.archive, *(stored(row[name]) for name in OF_FILE)) for row in rows]
         with self.writing() as connection:
-            changed = connection.executemany(_INSERT, cells).rowcount if cells else 0
+            changed = connection.executemany(INSERT, cells).rowcount if cells else 0
             for file in set_aside:
                 changed += connection.execute(
                     "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)",
@@ -383,34 +340,3 @@ def count_change(connection: sqlite3.Connection, changed: int) -> None:
     """
     if changed:
         connection.execute("UPDATE cache SET generation = generation + 1")
-
-
-def _stored(cell: Any) -> Any:
-    if isinstance(cell, (list, tuple)):
-        return json.dumps(cell)
-    return cell.isoformat() if isinstance(cell, date) else cell
-
-
-def table_of(rows: Sequence[tuple[Any, ...]], folder: str) -> pa.Table:
-    """Return table `dicom_instance` of the rows that `Index.rows` gave.
-
-    Parameters
-    ----------
-    rows : sequence of tuple
-        Cells in the order of the schema.
-    folder : str
-        The cache's own name, put before each path.
-    """
-    schema = instance_schema()
-    cells = dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
-    arrays = []
-    for field in schema:
-        column = cells.get(field.name, [])
-        if pa.types.is_list(field.type):
-            column = [json.loads(cell) for cell in column]
-        elif pa.types.is_date(field.type):
-            column = [cell and date.fromisoformat(cell) for cell in column]
-        elif field.name == "path":
-            column = [f"{folder}/{cell}" for cell in column]
-        arrays.append(pa.array(column, field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)

@@ -79,3 +79,23 @@ def test_two_patients_or_two_services_never_share_an_archive() -> None:
 
 def test_the_default_port_and_the_case_of_the_host_make_no_second_archive() -> None:
     assert archive_key("https://A.example:443/wado", "1") == archive_key("https://a.example/wado", "1")
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "X-Amz-Date=20260102T030405Z&X-Amz-Expires=300&X-Amz-Signature=ab%2Bcd",
+        "X-Goog-Credential=a&X-Goog-Signature=b",
+        "Expires=1790000000&Signature=abc~&Key-Pair-Id=K2",
+        "sv=2024-05-04&st=2026-01-02&se=2026-01-03&sr=c&sp=r&spr=https&sig=a%3D",
+        "access_token=abc",
+    ],
+)
+def test_an_address_that_is_signed_anew_is_no_other_archive(signature: str) -> None:
+    plain = archive_key("https://a.example/wado?tenant=1", "1")
+    assert archive_key(f"https://a.example/wado?tenant=1&{signature}", "1") == plain
+    assert archive_key(f"https://a.example/wado?{signature}&tenant=2", "1") != plain
+
+
+def test_short_names_belong_to_a_signature_only_beside_one() -> None:
+    assert archive_key("https://a.example/wado?sr=1", "1") != archive_key("https://a.example/wado?sr=2", "1")

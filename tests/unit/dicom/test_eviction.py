@@ -85,3 +85,30 @@ def test_an_evicted_study_is_missing_and_comes_again(cache: DicomCache) -> None:
 def test_an_empty_cache_has_nothing_to_give(tmp_path: Path) -> None:
     assert DicomCache(tmp_path / "none").evict(0).studies == 0
     assert not (tmp_path / "none").exists()
+
+
+def killed_while_evicting(cache: DicomCache) -> Path:
+    """Leave what an eviction leaves that was killed when it had moved a study's folder aside."""
+    trash = cache.root / ARCHIVE / ".evicted"
+    cache.evict(2 * SIZE)
+    folder = trash / "1.3"
+    folder.mkdir(parents=True)
+    (folder / "1.9.1.dcm").write_bytes(image_file("1.9.1", study=STUDIES[0]))
+    return trash
+
+
+def test_what_a_killed_eviction_left_is_no_finding_and_goes_with_a_repair(cache: DicomCache) -> None:
+    trash = killed_while_evicting(cache)
+    assert cache.verify().findings == ()
+    assert trash.is_dir()
+    seen = cache.verify(repair=True)
+    assert (seen.findings, seen.studies, trash.exists()) == ((), len(STUDIES), False)
+
+
+def test_what_a_killed_eviction_left_goes_with_a_patient_also_where_others_stay(cache: DicomCache) -> None:
+    trash = killed_while_evicting(cache)
+    other = replace(KEY, study_uid="1.2.8", source="https://other.example/fhir")
+    put(cache, [image_file("1.9.8", study="1.2.8")], key=other)
+    cache.remove(KEY.source, KEY.patient_id)
+    assert not trash.exists()
+    assert cache.instances()["study_uid"].to_pylist() == ["1.2.8"]
