@@ -99,6 +99,23 @@ class Connection:
         """What S4S needs and the server does not declare, in words; empty for one that declares nothing of itself."""
         return lacks_of(self.configuration, self.registration, self.capability)
 
+    def base_of(self, resource_type: str) -> str | None:
+        """Return the FHIR base URL at which a type is asked for; None where the server does not offer it.
+
+        Parameters
+        ----------
+        resource_type : str
+            Such as `ImagingStudy`: a server without it may name another one, of its imaging department, that takes the
+            same access token.
+
+        References
+        ----------
+        SMART App Launch 2.2, "associated_endpoints". SMART Imaging Access, capability `smart-imaging-access`.
+        """
+        if self.capability.offers(resource_type):
+            return self.fhir_url
+        return next(iter(self.configuration.imaging_endpoints), None) if resource_type == "ImagingStudy" else None
+
     @property
     def fhir_user(self) -> str | None:
         """Who signed in, as the address of a FHIR resource; None where `openid fhirUser` was not granted.
@@ -271,7 +288,9 @@ def lacks_of(
     from_ehr : bool
         Whether the launch begins in the EHR.
     """
-    return (*not_declared(configuration, registration, from_ehr=from_ehr), *capability.lacks)
+    elsewhere = "ImagingStudy" if configuration.imaging_endpoints and not capability.offers("ImagingStudy") else None
+    of_s4s = [lack for lack in capability.lacks if lack != elsewhere]
+    return (*not_declared(configuration, registration, from_ehr=from_ehr), *of_s4s)
 
 
 def connection_of(configuration: SmartConfiguration, origin: GrantOrigin, grants: GrantStore) -> Connection:

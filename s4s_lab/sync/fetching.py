@@ -122,7 +122,7 @@ def fetch(
         progress(total=len(chosen), unit="study") as bar,
         link.client(Patience(max_wait_s, bar.waiting, bar.sleep)) as client,
     ):
-        lookup = EndpointLookup(data, record, client, link.fhir_url)
+        lookup = EndpointLookup(data, record, client, link.base_of("ImagingStudy") or link.fhir_url)
         waits = KeptWaits(data.path(), record.connection_id)
         job = _Fetch(link, data, client, lookup, waits, bar, time.monotonic() + max_wait_s)
         bar.say(str(before))

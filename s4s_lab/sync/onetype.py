@@ -88,11 +88,13 @@ def fingerprint(link: Connection, item: PlanItem) -> str:
     Parameters
     ----------
     link : Connection
-        Its scope and FHIR version count.
+        Its scope, its FHIR version and which of its servers is asked count.
     item : PlanItem
         What is asked.
     """
-    text = json.dumps([item.resource_type, item.parameter, link.fhir_version, sorted(link.scope.split())])
+    base = link.base_of(item.resource_type)
+    elsewhere = [base] if base not in (None, link.fhir_url) else []
+    text = json.dumps([item.resource_type, item.parameter, link.fhir_version, sorted(link.scope.split()), *elsewhere])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -188,7 +188,8 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
     waits = KeptWaits(run.data.path(), run.record.connection_id)
     advice = _advised(run, item, waits, started)
     blank = _blank(run, item, advice, started)
-    if not run.link.capability.offers(item.resource_type):
+    base = run.link.base_of(item.resource_type)
+    if base is None:
         return replace(blank, outcome="skipped", warnings=("the server does not offer this type",))
     if put_off is not None:
         text = "not asked for: the server asked for time with two types before it"
@@ -199,7 +200,7 @@ def _guarded(run: Run, item: PlanItem, bar: Progress, *, put_off: datetime | Non
             if advice.not_before is not None:
                 run.client.wait_until(advice.not_before, reason=_EARLIER, url=run.link.fhir_url)
             new_stage = partial(_stage_in, run.data.path(), stages)
-            source = Source(run.client, run.link.fhir_url, run.link.patient_id, item, tally, new_stage)
+            source = Source(run.client, base, run.link.patient_id, item, tally, new_stage)
             result = pull_type(run, source, advice)
         except NotReachable:
             raise
