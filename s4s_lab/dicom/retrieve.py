@@ -14,8 +14,9 @@ from s4s_lab.dicom.cache import DicomCache
 from s4s_lab.dicom.content_type import ContentType, parse_content_type
 from s4s_lab.dicom.deposit import Deposit, deposit
 from s4s_lab.dicom.index import CachedStudy, StudyKey
+from s4s_lab.dicom.listing import listed_series
 from s4s_lab.dicom.multipart import MultipartParser
-from s4s_lab.dicom.resume import DeclaredSeries, missing
+from s4s_lab.dicom.resume import DeclaredSeries, Missing, missing
 from s4s_lab.errors import (
     AccessRefused,
     DatasetError,
@@ -132,11 +133,25 @@ def _received_whole(job: _Job) -> _Judged:
     return *_judged(incoming.issues, len(incoming.seen), job.request.expected, {stream.status}), incoming.new
 
 
+def _left(job: _Job) -> tuple[Missing, ...] | None:
+    """Return what is left to ask for, by the record or, where that is not exact, by the archive's own list."""
+    held = job.cache.held(job.study.archive, job.study.study_uid)
+    left = missing(held, job.request.series)
+    if not any(held.values()) or (left and all(one.instance_uid or not held.get(one.series_uid) for one in left)):
+        return left
+    listed = listed_series(job.client, job.url, job.study.study_uid)
+    if listed is None:
+        # Also when all that is declared is here: the archive may have more, and its end was not seen.
+        return left or None
+    left = missing(held, listed)
+    # A list may be made while the archive still fills: that nothing is left counts only if the record says so too.
+    return left if left or sum(map(len, held.values())) == job.request.expected else None
+
+
 def _completed(job: _Job) -> _Judged | None:
     """Ask for what is missing of a study that is here in part; None when the whole study has to be asked for."""
-    left = missing(job.cache.held(job.study.archive, job.study.study_uid), job.request.series)
-    if not left:
-        # Also when all that is declared is here: the archive may have more, and its end was not seen.
+    left = _left(job)
+    if left is None:
         return None
     statuses = set()
     with deposit(job.cache.root, job.cache.index, job.study) as incoming:
@@ -162,12 +177,12 @@ def retrieve_study(
 ) -> Retrieval:
     """Retrieve a study into the cache, part by part; what is there already is not written again.
 
-    Of a study that is here in part only what is missing is asked for, by series or by instance, where the record tells
-    what that is and the archive knows such addresses; else the whole study. Each address is asked with
-    `transfer-syntax=*` first, which brings the archive's own bytes; a server that refuses that form (400, 406) is asked
-    in the S4S page's. Each part is written beside its place, hashed and its header read while it streams, moved under
-    its checked UIDs when it is whole, and indexed when it is on disk for good. However the retrieval ends, whole parts
-    are kept and the open one is removed.
+    Of a study that is here in part only what is missing is asked for, by series or by instance, where the record or the
+    archive's own metadata tells what that is and the archive knows such addresses; else the whole study. Each address
+    is asked with `transfer-syntax=*` first, which brings the archive's own bytes; a server that refuses that form (400,
+    406) is asked in the S4S page's. Each part is written beside its place, hashed and its header read while it streams,
+    moved under its checked UIDs when it is whole, and indexed when it is on disk for good. However the retrieval ends,
+    whole parts are kept and the open one is removed.
 
     Parameters
     ----------

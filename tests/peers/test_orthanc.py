@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.bench_wado import STUDY, study_files
 from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
+from s4s_lab.dicom.listing import listed_series
 from s4s_lab.errors import NotRetrievable
 from s4s_lab.net import HttpClient
 from tests.peers.orthanc import Held, Orthanc
@@ -75,3 +76,25 @@ def test_fetching_again_brings_nothing_new(orthanc: Orthanc, held: Held, tmp_pat
     with HttpClient() as client:
         first, second = (retrieve_study(client, cache, request) for _ in range(2))
     assert (first.new, second.new, second.state) == (len(files), 0, "complete")
+
+
+def test_orthancs_own_list_completes_a_study_that_the_record_does_not_describe(
+    orthanc: Orthanc, held: Held, tmp_path: Path
+) -> None:
+    cache = DicomCache(tmp_path / "dicom")
+    study_uid, files = max(held.items(), key=lambda study: len(study[1]))
+    request = StudyRequest(orthanc.wado_base, study_uid, None, "https://ehr.example/fhir", "98890234", None)
+    with HttpClient() as client:
+        url = f"{orthanc.wado_base}/studies/{study_uid}"
+        listed = listed_series(client, url, study_uid) or ()
+        assert {uid for series in listed for uid in series.instances} == set(files)
+        retrieve_study(client, cache, request)
+        lost = sorted(cache.root.rglob("*.dcm"))[::3]
+        for path in lost:
+            path.unlink()
+        came: list[int] = []
+        retrieval = retrieve_study(client, cache, request, on_bytes=came.append)
+    whole = sum(path.stat().st_size for path in cache.root.rglob("*.dcm"))
+    assert (retrieval.state, retrieval.new, retrieval.instances) == ("complete", len(lost), len(files))
+    assert sum(came) < whole * 2 / 3
+    assert {digest(path) for path in cache.root.rglob("*.dcm")} == set(files.values())

@@ -58,11 +58,12 @@ def study_answer(parts: Iterable[bytes], *, framing: Framing = "close", cut: int
 
 @dataclass
 class Archive:
-    """A server that gives one scripted answer a request, the last one again and again."""
+    """A server that gives one scripted answer a request, the last one again and again; it lists nothing."""
 
     answers: Sequence[bytes | Iterable[bytes]]
     listener: socket.socket
     requests: list[Request] = field(default_factory=list)
+    lists: int = 0
 
     @property
     def base(self) -> str:
@@ -86,6 +87,10 @@ class Archive:
             head += connection.recv(65536)
         lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
+        if lines[0].split(" ")[1].endswith("/metadata"):
+            self.lists += 1
+            connection.sendall(answer(b"", status="404 Not Found", content_type=None))
+            return
         self.requests.append(Request(lines[0].split(" ")[1], {name.lower(): text for name, text in headers.items()}))
         script = self.answers[min(len(self.requests), len(self.answers)) - 1]
         for piece in [script] if isinstance(script, bytes) else script:

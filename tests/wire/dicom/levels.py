@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -44,6 +45,8 @@ class LevelArchive:
         After how many bytes of the body to break off, for one answer after the other.
     pause_s : float
         Slept before each 64 KiB [s]: a slow line.
+    listing : bytes or None
+        The body that `/metadata` gets; None: there is no such address.
     """
 
     files: Files
@@ -51,6 +54,8 @@ class LevelArchive:
     levels: int = 2
     cuts: list[int] = field(default_factory=list)
     pause_s: float = 0.0
+    listing: bytes | None = None
+    lists: int = 0
     asked: list[str] = field(default_factory=list)
     sent: int = 0
 
@@ -73,6 +78,17 @@ class LevelArchive:
         expected = sum(len(files) for files in self.files.values())
         return StudyRequest(self.base, STUDY, expected, "https://ehr.example/fhir", PATIENT, None, series)
 
+    def list_all(self) -> None:
+        """List every instance at `/metadata` from now on."""
+        keys = ("0020000D", "0020000E", "00080018")
+        named = [(STUDY, series, uid) for series, files in self.files.items() for uid in files]
+        listing = [
+            {key: {"vr": "UI", "Value": [uid]} for key, uid in zip(keys, uids, strict=True)}
+            | {"00280010": {"vr": "US", "Value": [16]}}
+            for uids in named
+        ]
+        self.listing = json.dumps(listing).encode()
+
     def _found(self, path: list[str]) -> list[bytes]:
         if len(path) // 2 > self.levels:
             return []
@@ -92,6 +108,11 @@ class LevelArchive:
             while not head.endswith(b"\r\n\r\n"):
                 head += connection.recv(65536)
             tail = head.split(b" ")[1].decode().partition(f"/studies/{STUDY}")[2]
+            if tail == "/metadata":
+                self.lists += 1
+                found = self.listing is not None
+                connection.sendall(answer(self.listing or b"", status="200 OK" if found else "404 Not Found"))
+                return
             self.asked.append(tail)
             files = self._found(tail.strip("/").split("/") if tail else [])
             whole = study_answer(files, cut=self.cuts.pop(0) if self.cuts else None)
