@@ -19,5 +19,5 @@ if [ node_modules/.of-package.json -nt package.json ]; then exit 0; fi
 if command -v npm >/dev/null 2>&1 && npm install --no-package-lock --no-audit --no-fund --silent; then
     touch node_modules/.of-package.json
 else
-    echo "left out: the peer tests that need oidc-provider (npm could not install it)"
+    echo "left out: the peer tests that need oidc-provider or the proxy of JupyterHub (npm could not install them)"
 fi

@@ -180,7 +180,8 @@ def running_browser(chromium: str) -> Iterator[Browser]:
             browser.close()
 
 
-def _notebook(cells: Sequence[str]) -> dict[str, Any]:
+def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
+    """Return a notebook of code cells."""
     blank: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
     return {
         "cells": [blank | {"id": f"cell-{number}", "source": source} for number, source in enumerate(cells)],
@@ -194,7 +195,7 @@ def _notebook(cells: Sequence[str]) -> dict[str, Any]:
 def opened(lab: Lab, browser: Browser, name: str, cells: Sequence[str]) -> Iterator[Notebook]:
     """Write a notebook of code cells and open it in a browser of its own."""
     path = lab.folder / f"{name}.ipynb"
-    path.write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+    path.write_text(json.dumps(notebook_of(cells)), encoding="utf-8")
     context = browser.new_context(viewport={"width": 1180, "height": 760})
     page = context.new_page()
     page.set_default_timeout(STEP_MS)
