@@ -10,11 +10,9 @@ Delta transaction log protocol, "Transaction Identifiers".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
@@ -23,14 +21,18 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from s4s_lab.errors import DatasetBusy, DatasetError, NotInDataset
 from s4s_lab.lake import durable
-from s4s_lab.lake.checksums import has_checksums, write_checksums
+from s4s_lab.lake.commits import Commit, make_durable
 from s4s_lab.lake.datafiles import FileAction, write_files
-from s4s_lab.lake.entries import FILES, MARK, TRANSACTIONS, checkpoint_files, entry_path, mark_of, read_entry
-from s4s_lab.lake.synced import mark_synced, synced
+from s4s_lab.lake.entries import FILES, MARK, TRANSACTIONS, entry_path, mark_of, read_entry
+from s4s_lab.lake.scanning import DAMAGED, first_line, literal, read
+
+__all__ = [
+    "Commit", "append", "compact", "create", "exists", "fill", "literal", "make_durable", "note", "open_table", "read",
+    "replace",
+]  # fmt: skip
 
 # With deltalake's 15, eight writers at once lost 5 of 200 appends.
 _RETRIES = 100
-_DAMAGED = "Open the dataset again: what is unfinished is set aside. If that does not help, restore it from a backup."
 _COMPRESSED = WriterProperties(compression="ZSTD")
 _DESCRIBED = "delta.dataSkippingStatsColumns"
 # Versions are kept until the user says otherwise, and with them the log entries that tell what changed.
@@ -39,25 +41,6 @@ _KEPT = {
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.logRetentionDuration": "interval 36500 days",
 }
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What a write made, to be made durable.
-
-    Parameters
-    ----------
-    table : Path
-        The table's folder.
-    first : int
-        The oldest version that may not be durable yet.
-    version : int
-        The version that holds what was written.
-    """
-
-    table: Path
-    first: int
-    version: int
 
 
 def exists(table: Path) -> bool:
@@ -131,7 +114,7 @@ def open_table(table: Path, version: int | None = None) -> DeltaTable:
     except DeltaError as error:
         if version is not None:
             raise NotInDataset(f"The table in {table} has no version {version}.") from None
-        raise DatasetError(f"The table in {table} cannot be opened: {_first_line(error)}.", hint=_DAMAGED) from None
+        raise DatasetError(f"The table in {table} cannot be opened: {first_line(error)}.", hint=DAMAGED) from None
 
 
 def append(table: Path, rows: pa.RecordBatchReader | pa.Table, *, transactions: Mapping[str, int]) -> Commit:
@@ -322,9 +305,9 @@ def _written_to(table: Path) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as error:
-        raise DatasetBusy(f"Another process was writing to {table} as well: {_first_line(error)}.") from None
+        raise DatasetBusy(f"Another process was writing to {table} as well: {first_line(error)}.") from None
     except (DeltaError, OSError) as error:
-        text = f"The table in {table} could not be written: {_first_line(error)}."
+        text = f"The table in {table} could not be written: {first_line(error)}."
         raise DatasetError(text, hint=durable.HINT) from None
 
 
@@ -336,117 +319,3 @@ def _properties(transactions: Mapping[str, int], *, files: int | None = None) ->
         max_commit_retries=_RETRIES,
         app_transactions=[Transaction(name, number) for name, number in transactions.items()],
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200].rstrip(".")
-
-
-def make_durable(commits: Iterable[Commit]) -> None:
-    """Sync what was written: data files, log entries, checkpoints, and the folders that name them.
-
-    Parameters
-    ----------
-    commits : iterable of Commit
-        Of any tables.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a log entry is gone.
-    """
-    files: set[Path] = set()
-    folders: set[Path] = set()
-    newest: dict[Path, int] = {}
-    for commit in commits:
-        known = synced(commit.table)
-        # Another writer may have been killed before it synced what this commit is built on.
-        first = commit.first if known is None else min(commit.first, known + 1)
-        newest[commit.table] = max(commit.version, newest.get(commit.table, 0))
-        of_table: set[Path] = set()
-        for version in range(first, commit.version + 1):
-            of_table.update(_files_of(commit.table, version))
-            if not has_checksums(commit.table, version):
-                with durable.told(commit.table):
-                    of_table.add(write_checksums(commit.table, version))
-        files |= of_table
-        inside = {file.parent for file in of_table}
-        folders.update(
-            one for folder in inside for one in (folder, *folder.parents) if one.is_relative_to(commit.table)
-        )
-        if commit.first == 0:
-            durable.sync(commit.table.parent)
-    durable.keep(files, folders)
-    for table, version in newest.items():
-        mark_synced(table, version)
-
-
-def _files_of(table: Path, version: int) -> Iterator[Path]:
-    added = (table / file.path for file in read_entry(table, version).added)
-    # A file can be gone when a later version replaced it.
-    yield from (path for path in added if path.is_file())
-    yield entry_path(table, version)
-    yield from checkpoint_files(table, version)
-
-
-def read(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> pa.Table:
-    """Read the rows of an opened table that match a predicate, in no certain order.
-
-    Parameters
-    ----------
-    handle : DeltaTable
-        Stays at its version whatever others write meanwhile.
-    schema : pa.Schema
-        Columns to read, with the types and metadata that the result shall have.
-    where : str, optional
-        SQL predicate.
-
-    Raises
-    ------
-    DatasetError
-        If a file of the table is missing or damaged.
-    """
-    try:
-        return pa.table(handle.scan(columns=schema.names, predicate=where)).select(schema.names).cast(schema)
-    except (DeltaError, pa.ArrowException, OSError) as error:
-        raise _unreadable(handle, error) from None
-
-
-def stream(handle: DeltaTable, schema: pa.Schema, *, where: str | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield what `read` reads batch by batch: memory holds a few of them.
-
-    Parameters
-    ----------
-    handle : DeltaTable
-        Stays at its version whatever others write meanwhile.
-    schema : pa.Schema
-        Columns to read, with the types and metadata that the result shall have.
-    where : str, optional
-        SQL predicate.
-
-    Raises
-    ------
-    DatasetError
-        If a file of the table is missing or damaged.
-    """
-    try:
-        for batch in pa.RecordBatchReader.from_stream(handle.scan(columns=schema.names, predicate=where)):
-            yield batch.select(schema.names).cast(schema)
-    except (DeltaError, pa.ArrowException, OSError) as error:
-        raise _unreadable(handle, error) from None
-
-
-def _unreadable(handle: DeltaTable, error: Exception) -> DatasetError:
-    table = Path(unquote(urlsplit(handle.table_uri).path))
-    return DatasetError(f"The table in {table} cannot be read: {_first_line(error)}.", hint=_DAMAGED)
-
-
-def literal(value: str) -> str:
-    """Write a text as a SQL literal.
-
-    Parameters
-    ----------
-    value : str
-        Any text: DataFusion's dialect knows no other escape than the doubled quote.
-    """
-    return "'" + value.replace("'", "''") + "'"

@@ -13,24 +13,27 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from s4s_lab.errors import NotFhir, ParseIssues
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.catalogue import catalogue, layout
 from s4s_lab.lake.log import LOG_SCHEMA, Patient, ResourceLog
+from s4s_lab.lake.scanning import Files, files_of
 from s4s_lab.lake.state import KEY, ORDER, standing
-from s4s_lab.views import Provenance, Subject, View, decode, run_views
+from s4s_lab.views import FhirVersion, Provenance, Subject, View, decode, run_views
 
 __all__ = ["Derivation", "catalogue", "layout", "spooled"]
 # For each table; up to nine share one pass over the log.
-_IN_MEMORY = 8 << 20
-# What names a row of the log, and decides which version of a resource holds.
-_NAMED_BY = (*KEY, *ORDER)
+_IN_MEMORY = 2 << 20
+_TYPE = "resource_type"
+# What names a row of the log among those of its type, and decides which version of a resource holds.
+_NAMED_BY = tuple(name for name in (*KEY, *ORDER) if name != _TYPE)
 _PLACES = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fell_out")])
 _WHOLE = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fhir_version", "raw")])
 # So much JSON at once: memory does not grow with a participant's record.
-_AT_ONCE = 1000
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Derivation:
         """
         resource_type = views[0].resource_type
         for bucket, where in self._chunks(resource_type, patients):
-            of_type = f"resource_type = {delta.literal(resource_type)} AND {where}"
-            for moment, resources in self._standing(of_type):
+            files = files_of(self.handle, f"{_TYPE} = {delta.literal(resource_type)} AND {where}")
+            for moment, resources in _standing(files, resource_type, patients):
                 try:
                     tables = run_views(views, self._subjects(resources))
                 except NotFhir:
@@ -85,25 +88,47 @@ class Derivation:
         for bucket, some in sorted(by_bucket.items()):
             yield bucket, self.log.predicate(some)
 
-    def _standing(self, where: str) -> Iterator[tuple[datetime | None, pa.RecordBatch]]:
-        """Yield the versions that hold, some at a time, with the moment at which their resources fell out."""
-        places = standing(delta.read(self.handle, _PLACES, where=where))
-        fell_out = places["fell_out_at"].to_pylist()
-        wanted = dict(zip(_names(places), fell_out, strict=True))
-        for rows in delta.stream(self.handle, _WHOLE, where=where):
-            for batch in (rows.slice(start, _AT_ONCE) for start in range(0, rows.num_rows, _AT_ONCE)):
-                # Each once, should two rows of the log have one name.
-                holds = [(wanted.pop(name),) if name in wanted else None for name in _names(batch)]
-                for moment in dict.fromkeys(one[0] for one in holds if one is not None):
-                    chosen = [one is not None and one[0] == moment for one in holds]
-                    yield moment, batch.filter(pa.array(chosen))
-
     def _subjects(self, resources: pa.RecordBatch) -> Iterator[Subject]:
-        participants = cache(self.participant)
-        for row in resources.select(["source", "patient_id", "fhir_version", "raw"]).to_pylist():
-            source, patient_id = row["source"], row["patient_id"]
-            provenance = Provenance(source, participants(source, patient_id), patient_id, row["fhir_version"])
-            yield Subject(row["raw"], provenance)
+        @cache
+        def provenance(source: str, patient_id: str, version: FhirVersion) -> Provenance:
+            return Provenance(source, self.participant(source, patient_id), patient_id, version)
+
+        columns = (resources[name].to_pylist() for name in ("source", "patient_id", "fhir_version", "raw"))
+        for source, patient_id, version, raw in zip(*columns, strict=True):
+            yield Subject(raw, provenance(source, patient_id, version))
+
+
+def _standing(
+    files: Files, resource_type: str, patients: frozenset[Patient] | None
+) -> Iterator[tuple[datetime | None, pa.RecordBatch]]:
+    """Yield the versions that hold, some at a time, with the moment at which their resources fell out."""
+    places = files.read(_PLACES)
+    if patients is None and _all_hold(places):
+        yield from ((None, rows) for rows in files.stream(_WHOLE, _AT_ONCE))
+        return
+    if patients is not None:
+        places = _of(places, patients)
+    typed = standing(places.append_column(_TYPE, pa.repeat(pa.scalar(resource_type), places.num_rows)))
+    wanted = dict(zip(_names(typed), typed["fell_out_at"].to_pylist(), strict=True))
+    for batch in files.stream(_WHOLE, _AT_ONCE):
+        # Each once, should two rows of the log have one name.
+        holds = [(wanted.pop(name),) if name in wanted else None for name in _names(batch)]
+        for moment in dict.fromkeys(one[0] for one in holds if one is not None):
+            chosen = [one is not None and one[0] == moment for one in holds]
+            yield moment, batch.filter(pa.array(chosen))
+
+
+def _all_hold(places: pa.Table) -> bool:
+    """Say whether every row is the only one of its resource: so it is after a first pull."""
+    fell_out, ids = places["fell_out"], places["resource_id"]
+    return bool(fell_out.null_count == len(fell_out) and pc.count_distinct(ids).as_py() == len(ids))
+
+
+def _of(places: pa.Table, patients: frozenset[Patient]) -> pa.Table:
+    """Leave out other patients' rows, which may lie in the same files."""
+    near = places.filter(pc.is_in(places["patient_id"], value_set=pa.array({one for _, one in patients}, pa.string())))
+    whose = zip(near["source"].to_pylist(), near["patient_id"].to_pylist(), strict=True)
+    return near.filter(pa.array([one in patients for one in whose], pa.bool_()))
 
 
 def _readable(resources: pa.RecordBatch) -> pa.RecordBatch:

@@ -49,6 +49,10 @@ def first_of_run(rows: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.bool_
     first = np.zeros(rows.num_rows, dtype=np.bool_)
     first[:1] = True
     for name in columns:
+        if not rows[name].null_count:
+            values = rows[name].combine_chunks()
+            first[1:] |= pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+            continue
         codes = rows[name].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
         first[1:] |= codes[1:] != codes[:-1]
     return first

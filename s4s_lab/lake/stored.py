@@ -67,13 +67,13 @@ class Layout:
             When the resources of these rows fell out of the record.
         """
         count = rows.num_rows
-        each = [buckets] * count if isinstance(buckets, int) else buckets
+        bucket = pa.scalar(buckets, pa.int32()) if isinstance(buckets, int) else None
         # Rows of one resource come one after the other.
         first = np.flatnonzero(first_of_run(rows, self.key))
         within = np.arange(count) - np.repeat(first, np.diff(np.append(first, count)))
         beside = [
-            pa.array([fell_out_at] * count, FELL_OUT_AT.type),
-            pa.array(each, pa.int32()),
+            pa.repeat(pa.scalar(fell_out_at, FELL_OUT_AT.type), count),
+            pa.array(buckets, pa.int32()) if bucket is None else pa.repeat(bucket, count),
             pa.array(within, pa.int64()),
         ]
         columns = [rows.column(name) for name in self.columns.names]
