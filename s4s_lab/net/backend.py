@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,7 +57,10 @@ class _WatchedStream(httpcore2.NetworkStream):
         self._inner.write(buffer, _now(timeout))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a thread that waits for its bytes is woken."""
+        with suppress(OSError):
+            # Of the plain socket: an encrypted one would forget its keys under the thread that reads.
+            socket.socket.shutdown(self._inner.get_extra_info("socket"), socket.SHUT_RDWR)
         self._inner.close()
 
     def start_tls(
