@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import pandas as pd
@@ -14,8 +15,9 @@ from s4s_lab.cli.pull import CODES
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotInDataset, UsageError
 from s4s_lab.explore import having
-from s4s_lab.lake import ConnectionRecord
+from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.sync import FetchReport, fetch
+from s4s_lab.values.origins import origin_of
 from s4s_lab.values.uids import checked_uid
 
 
@@ -34,6 +36,10 @@ def run(
     modality: Annotated[str | None, typer.Option(metavar="CODE", help="Studies with this modality.")] = None,
     all_studies: Annotated[bool, typer.Option("--all", help="Every study of the record.")] = False,
     patient: Patient = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Only from the archive at this address, of several."),
+    ] = None,
     max_wait: MaxWait = 1800.0,
     json_output: JsonOutput = False,
 ) -> int:
@@ -44,29 +50,49 @@ def run(
     uids = [checked_uid(text) for text in study or ()]
     rows = data.table("imaging_study")
     records = chosen(data, patient)
+    _require_known(uids, rows)
     if modality is not None:
         there = rows if patient is None else having(rows, patient_id=patient)
         rows = having(there, modalities=modality)
         if rows.empty:
             return _nothing(there, modality, json_output=json_output)
+    fetching = _Fetching(data, rows, uids, everything=not uids and modality is None, source=source, silent=json_output)
+    code, reports = each(records, fetching, max_wait_s=max_wait)
+    if json_output:
+        errors = [report["error"] for report in reports if "error" in report]
+        emit({"outcome": outcome(code), "studies": fetching.studies} | ({"errors": errors} if errors else {}))
+    return code
+
+
+@dataclass
+class _Fetching:
+    """Fetches what was chosen of one connection after the other, and gathers what is to be told of each study."""
+
+    data: Dataset
+    rows: pd.DataFrame
+    uids: list[str]
+    everything: bool
+    source: str | None
+    silent: bool
+    studies: list[Report] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            origin_of(self.source)
+
+    def __call__(self, link: Connection, record: ConnectionRecord, left_s: float) -> tuple[int, Report]:
+        wanted = None if self.everything else _of(record, self.rows, self.uids)
+        report = fetch(link, self.data, wanted, max_wait_s=left_s, source=self.source)
+        if not self.silent:
+            show_fetch(report)
+        self.studies.extend(report.to_json()["studies"])
+        return CODES[report.outcome], report.to_json()
+
+
+def _require_known(uids: list[str], rows: pd.DataFrame) -> None:
     unknown = set(uids) - set(rows["study_uid"].dropna())
     if unknown:
         raise NotInDataset(f"Study {min(unknown)} is not in the dataset.", hint="Pull first, or check the UID.")
-    studies: list[Report] = []
-
-    def verb(link: Connection, record: ConnectionRecord, left_s: float) -> tuple[int, Report]:
-        chosen_studies = None if not uids and modality is None else _of(record, rows, uids)
-        report = fetch(link, data, chosen_studies, max_wait_s=left_s)
-        if not json_output:
-            show_fetch(report)
-        studies.extend(report.to_json()["studies"])
-        return CODES[report.outcome], report.to_json()
-
-    code, reports = each(records, verb, max_wait_s=max_wait)
-    if json_output:
-        errors = [report["error"] for report in reports if "error" in report]
-        emit({"outcome": outcome(code), "studies": studies} | ({"errors": errors} if errors else {}))
-    return code
 
 
 def _nothing(studies: pd.DataFrame, modality: str, *, json_output: bool) -> int:

@@ -17,6 +17,7 @@ from tests.wire.dicom.archive import archive, study_answer
 from tests.wire.sync.conftest import TYPES
 from tests.wire.sync.server import FhirServer, study
 from tests.wire.sync.test_fetch import PARTS, at
+from tests.wire.sync.test_fetch_at_once import two_archives
 from tests.wire.sync.test_pull import LONG_AGO, now
 from tests.wire.sync.test_reports import kept
 
@@ -64,6 +65,19 @@ def test_a_study_that_is_not_in_the_dataset_is_refused_and_nothing_is_fetched(
         code, told = s4s("fetch", "--study", STUDY, "--study", "1.2.3.999")
         assert (code, running.requests) == (1, [])
     assert "1.2.3.999 is not in the dataset" in told["error"]
+
+
+def test_of_several_archives_the_one_that_source_names_is_asked(
+    server: FhirServer, link: Connection, data: Dataset, s4s: S4s
+) -> None:
+    kept(server, data)
+    with archive(study_answer(PARTS[:1])) as first, archive(study_answer(PARTS)) as second:
+        server.put(two_archives(first.base, second.base))
+        pull(link, data, types=TYPES)
+        assert s4s("fetch", "--all", "--source", "nowhere")[0] == 2
+        code, told = s4s("fetch", "--all", "--source", second.base)
+    assert (code, told["studies"][0]["state"]) == (0, "complete")
+    assert (len(first.requests), len(second.requests)) == (0, 1)
 
 
 def test_a_study_of_which_the_archive_has_less_ends_with_0_and_says_partial(
