@@ -24,10 +24,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
+from s4s_lab.views import repeating
+
 FileAction = AddAction | RemoveAction
 """What a commit says of one file."""
 
-_ROWS, _BYTES = 2048, 16 << 20
+# Of a row group: what readers like, unless the rows are long.
+_ROWS, _BYTES = 32_768, 16 << 20
 _MODE = 0o600
 
 
@@ -54,13 +57,9 @@ class _DataFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE), "wb")
         self._schema = schema
-        self._writer = pq.ParquetWriter(
-            self._file, schema, compression="zstd", compression_level=1, coerce_timestamps="us",
-            # Of long texts each is met once: a dictionary and statistics of them are work for nothing.
-            use_dictionary=[name for name in schema.names if name not in ("raw", "content_hash")],
-            write_statistics=[name for name in schema.names if name != "raw"],
-        )  # fmt: skip
+        self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.RecordBatch] = []
+        self._waiting = [0, 0]
         self._least: dict[str, Any] = {}
         self._greatest: dict[str, Any] = {}
         self._absent = dict.fromkeys(described, 0)
@@ -72,8 +71,8 @@ class _DataFile:
         self._rows += batch.num_rows
         for name in self._absent:
             self._describe(name, batch.column(name))
-        waiting = self._pending
-        if sum(one.num_rows for one in waiting) >= _ROWS or sum(one.nbytes for one in waiting) >= _BYTES:
+        self._waiting = [self._waiting[0] + batch.num_rows, self._waiting[1] + batch.nbytes]
+        if self._waiting[0] >= _ROWS or self._waiting[1] >= _BYTES:
             self._flush()
 
     def _describe(self, name: str, column: pa.Array) -> None:
@@ -85,13 +84,27 @@ class _DataFile:
 
     def _flush(self) -> None:
         if self._pending:
-            self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
-            self._pending = []
+            rows = pa.Table.from_batches(self._pending, self._schema)
+            if self._writer is None:
+                self._writer = self._begun(rows)
+            self._writer.write_table(rows)
+            self._pending, self._waiting = [], [0, 0]
+
+    def _begun(self, rows: pa.Table) -> pq.ParquetWriter:
+        # Of long texts each is met once: a dictionary and statistics of them are work for nothing.
+        plain = [name for name in self._schema.names if name not in ("raw", "content_hash")]
+        described = rows.select(plain)
+        return pq.ParquetWriter(
+            self._file, self._schema, compression="zstd", compression_level=1, coerce_timestamps="us",
+            use_dictionary=repeating(described, described.schema),
+            write_statistics=[name for name in self._schema.names if name != "raw"],
+        )  # fmt: skip
 
     def finished(self) -> AddAction:
         """Close the file, and return what the log says of it."""
         self._flush()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         self._file.close()
         stats = {
             "numRecords": self._rows,
@@ -108,7 +121,8 @@ class _DataFile:
         # On a full disk closing fails once more, over bytes that are not wanted any longer.
         for one in (self._writer, self._file):
             with suppress(OSError, ValueError, pa.ArrowException):
-                one.close()
+                if one is not None:
+                    one.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -161,7 +175,13 @@ def _by_partition(
         yield (), batch
         return
     kept = [name for name in batch.schema.names if name not in partition_by]
-    columns = list(partition_by)
-    for key in pa.Table.from_batches([batch.select(columns)]).group_by(columns).aggregate([]).to_pylist():
-        mask = reduce(pc.and_, (pc.equal(batch.column(name), key[name]) for name in columns))
-        yield tuple(str(key[name]) for name in columns), batch.filter(mask).select(kept)
+    columns = [batch.column(name) for name in partition_by]
+    if batch.num_rows and all(len(one.unique()) == 1 for one in columns):
+        # So it is nearly always: a pull is one patient's, and tables are derived bucket by bucket.
+        yield tuple(str(one[0].as_py()) for one in columns), batch.select(kept)
+        return
+    for key in (
+        pa.Table.from_batches([batch.select(list(partition_by))]).group_by(partition_by).aggregate([]).to_pylist()
+    ):
+        mask = reduce(pc.and_, (pc.equal(batch.column(name), key[name]) for name in partition_by))
+        yield tuple(str(key[name]) for name in partition_by), batch.filter(mask).select(kept)

@@ -172,7 +172,8 @@ class Spool:
         """
         with durable.told(self._folder):
             for name, rows in tables.items():
-                self._writers[name].write_table(rows)
+                # One batch: each costs a dozen small writes a column.
+                self._writers[name].write_table(rows.combine_chunks())
 
     def reader(self, name: str) -> pa.RecordBatchReader:
         """Return everything that was added to one table; nothing can be added to it after this.

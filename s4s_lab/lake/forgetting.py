@@ -36,7 +36,7 @@ _FORGOTTEN = "forgotten.json"
 _PATIENCE_S = 10.0
 _OUTSIDE = (
     "Exports, backups and other copies outside of the dataset are not touched.",
-    "The server still holds its side of the consent until the participant ends it there.",
+    "An access that was not disconnected before (s4s disconnect) stands at the server until it ends or is ended there.",
 )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,7 @@ def _all_columns(view: View) -> tuple[Column, ...]:
     return (*head_columns(view.resource_type), *view.columns, PARSE_ISSUES)
 
 
+@lru_cache(maxsize=256)
 def table_schema(view: View) -> pa.Schema:
     """Return the Arrow schema of the view's table.
 
