@@ -15,8 +15,8 @@ import typer
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
 from s4s_lab.cli.output import command, emit, note, say
 from s4s_lab.cli.registrations import Told
-from s4s_lab.connection import PendingLaunch, prepare_launch
-from s4s_lab.errors import S4SError, UsageError
+from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
+from s4s_lab.errors import LaunchNotFinished, S4SError, UsageError
 from s4s_lab.lake import open_dataset
 from s4s_lab.net import Patience
 from s4s_lab.smart import LAUNCH_PATIENCE, EhrLaunch
@@ -53,7 +53,9 @@ def run(
     redirect_port: Annotated[
         int | None, typer.Option(min=1, max=65535, metavar="N", help="Return to http://127.0.0.1:N/callback.")
     ] = None,
-    scope: Annotated[str | None, typer.Option(help="What to ask for.", show_default=S4S_SCOPE)] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="What a registered client asks for.", show_default=S4S_SCOPE)
+    ] = None,
     ehr_launch: Annotated[
         str | None, typer.Option(metavar="URL", help="The address by which an EHR opened the app (iss=…&launch=…).")
     ] = None,
@@ -91,7 +93,7 @@ def run(
     with closing(pending):
         _present(pending, print_url=print_url, json_output=json_output)
         data = data or open_dataset(dataset)
-        link = pending.wait(timeout)
+        link = _answered(pending, timeout)
     record = data.connection(link.fhir_url, link.patient_id, participant)
     link = link.kept_at(record.grants_path, keyring=keyring)
     if json_output:
@@ -102,6 +104,18 @@ def run(
         then = "then renewed by itself" if link.refreshable else "then the participant approves again"
         say(f"Granted:   {link.scope}; {link.minutes_left} min left, {then}")
         say(f"Next: s4s pull --dataset {dataset}")
+
+
+def _answered(pending: PendingLaunch, timeout_s: float) -> Connection:
+    """Wait for the answer; when none comes, this program ends, and its link with it."""
+    try:
+        return pending.wait(timeout_s)
+    except LaunchNotFinished as error:
+        again = "Run the command again; --timeout gives the participant longer."
+        raise LaunchNotFinished(error.args[0], hint=again) from None
+    except KeyboardInterrupt:
+        note("s4s: Interrupted; nobody was connected.")
+        raise typer.Exit(130) from None
 
 
 def _check_place(dataset: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s4s_lab.cli.output import CONNECT_AGAIN, DONE, FAILED, USAGE, WAITING, exit_code, gravest, note, sentence_of
-from s4s_lab.connection import Connection, reopen
+from s4s_lab.connection import Connection, kept_access, reopen
 from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
 from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
 from s4s_lab.net import Patience
@@ -25,25 +25,45 @@ def opened(dataset: Path) -> Dataset:
 
 
 def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
-    """Return the dataset's connections, or one patient's.
+    """Return the dataset's connections, or one person's.
+
+    Of all connections those are left out that were disconnected on purpose, while there are others.
 
     Parameters
     ----------
     data : Dataset
         Whose connections.
     patient : str or None
-        A FHIR patient id; None: all.
+        A FHIR patient id, or the study's own pseudonym; None: all.
 
     Raises
     ------
     NotInDataset
         If there are none.
     """
-    records = [record for record in data.connections() if patient is None or record.patient_id == patient]
+    records = data.connections()
     if not records:
-        who = "no connection" if patient is None else "no connection of this patient"
-        raise NotInDataset(f"The dataset has {who}.", hint="Connect first: s4s connect FHIR_URL --dataset DIR.")
-    return records
+        raise NotInDataset("The dataset has no connection.", hint="Connect first: s4s connect FHIR_URL --dataset DIR.")
+    if patient is not None:
+        return _of(records, patient)
+    there = [record for record in records if not _disconnected(record)]
+    if 0 < len(there) < len(records):
+        note(f"note: left out: {len(records) - len(there)} disconnected (s4s status names them)")
+    return there or records
+
+
+def _of(records: list[ConnectionRecord], patient: str) -> list[ConnectionRecord]:
+    found = [record for record in records if patient in (record.patient_id, record.participant_id)]
+    if not found:
+        raise NotInDataset("The dataset has no connection of this patient.", hint="s4s status names those it has.")
+    return found
+
+
+def _disconnected(record: ConnectionRecord) -> bool:
+    try:
+        return kept_access(record.grants_path).state == "disconnected"
+    except S4SError:
+        return False
 
 
 def each(records: list[ConnectionRecord], verb: Verb, *, max_wait_s: float) -> tuple[int, list[Report]]:
@@ -73,7 +93,8 @@ def each(records: list[ConnectionRecord], verb: Verb, *, max_wait_s: float) -> t
         # Whatever it is, a night's pull of a hundred participants shall not end at the third one.
         except Exception as error:  # the one place that catches everything: it is told, and counts as failed
             code, text = _told(error)
-            note(f"s4s: {text}")
+            who = f"patient {record.patient_id}: " if len(records) > 1 else ""
+            note(f"s4s: {who}{text}")
             report = {
                 "fhir_url": record.fhir_url,
                 "patient_id": record.patient_id,

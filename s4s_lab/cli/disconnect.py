@@ -8,8 +8,8 @@ import typer
 
 from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
-from s4s_lab.cli.output import DONE, command, emit, say
-from s4s_lab.connection import Connection
+from s4s_lab.cli.output import DONE, command, emit, note, say
+from s4s_lab.connection import Connection, kept_access
 from s4s_lab.errors import NotInDataset
 from s4s_lab.lake import ConnectionRecord
 from s4s_lab.smart import LAUNCH_PATIENCE
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The FHIR id of the patient.")],
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The FHIR id of the patient, or the pseudonym.")],
     dataset: DatasetFolder,
     fhir_url: Annotated[
         str | None, typer.Option("--fhir-url", metavar="URL", help="The server, when several know the id.")
@@ -46,6 +46,11 @@ def run(
     if not records:
         raise NotInDataset("The dataset has no connection of this patient at that server.")
 
+    given_back = [record for record in records if kept_access(record.grants_path).state == "disconnected"]
+    for record in given_back:
+        note(f"note: patient {record.patient_id} at {without_query(record.fhir_url)} was disconnected before")
+    open_ = [record for record in records if record not in given_back]
+
     def verb(link: Connection, record: ConnectionRecord, _: float) -> tuple[int, Report]:
         revoked = link.disconnect()
         if not json_output:
@@ -58,7 +63,7 @@ def run(
             "revoked": revoked,
         }
 
-    code, reports = each(records, verb, max_wait_s=max_wait)
+    code, reports = each(open_, verb, max_wait_s=max_wait)
     if json_output:
         emit({"outcome": outcome(code), "connections": reports})
     return code

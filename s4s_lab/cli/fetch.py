@@ -51,17 +51,20 @@ def run(
     rows = data.table("imaging_study")
     records = chosen(data, patient)
     _require_known(uids, rows)
-    if modality is not None:
-        there = rows if patient is None else having(rows, patient_id=patient)
-        rows = having(there, modalities=modality)
-        if rows.empty:
-            return _nothing(there, modality, json_output=json_output)
-    fetching = _Fetching(data, rows, uids, everything=not uids and modality is None, source=source, silent=json_output)
+    there = rows if patient is None else having(rows, patient_id=patient)
+    found = there if modality is None else having(there, modalities=modality)
+    if modality is not None and found.empty:
+        return _nothing(there, modality, json_output=json_output)
+    fetching = _Fetching(data, found, uids, everything=not uids and modality is None, source=source, silent=json_output)
     code, reports = each(records, fetching, max_wait_s=max_wait)
     if json_output:
-        errors = [report["error"] for report in reports if "error" in report]
-        emit({"outcome": outcome(code), "studies": fetching.studies} | ({"errors": errors} if errors else {}))
+        _emit(code, reports, fetching.studies)
     return code
+
+
+def _emit(code: int, reports: list[Report], studies: list[Report]) -> None:
+    errors = [report["error"] for report in reports if "error" in report]
+    emit({"outcome": outcome(code), "studies": studies} | ({"errors": errors} if errors else {}))
 
 
 @dataclass

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,19 @@ from filelock import FileLock, Timeout
 
 from s4s_lab.errors import DatasetBusy, GrantExpired, S4SError, UsageError
 from s4s_lab.smart.grants import Grant
-from s4s_lab.smart.kept_grants import GrantOrigin, KeptGrant, Pointer, decode, encode, encode_pointer
+from s4s_lab.smart.kept_grants import (
+    Ended,
+    GrantOrigin,
+    KeptGrant,
+    Pointer,
+    decode,
+    encode,
+    encode_ended,
+    encode_pointer,
+)
 from s4s_lab.smart.keyring_entries import delete_entry, read_entry, require_keyring, write_entry
 from s4s_lab.smart.renewal import Note, Watch, renewed
+from s4s_lab.values.instants import utc_now
 from s4s_lab.values.private_files import read_private, remove_private, replace_private, require_private_folder
 
 _LOCK_TIMEOUT_S = 120.0
@@ -169,6 +180,8 @@ class FileGrants:
     def end(self, revoke: Callable[[Grant], bool]) -> bool:
         """Have the newest grant revoked while nobody renews it, then delete it whatever came of that.
 
+        The file says from then on when that was, so that nobody takes the participant's wish for a loss.
+
         Parameters
         ----------
         revoke : callable
@@ -177,15 +190,17 @@ class FileGrants:
         Raises
         ------
         GrantExpired
-            If the file is gone or damaged.
+            If the file is gone or damaged, or the grant was given back before.
         DatasetBusy
             If another process keeps the file locked.
         """
         with self._locked():
+            grant = self.read()
             try:
-                return revoke(self.read())
+                return revoke(grant)
             finally:
                 self._remove()
+                self._replace(encode_ended(utc_now()))
 
     def forget(self) -> None:
         """Delete the file, its entry in the keyring, and what an interrupted write left beside it.
@@ -220,20 +235,42 @@ class FileGrants:
         finally:
             lock.release()
 
-    def _file(self) -> KeptGrant | Pointer:
+    @property
+    def disconnected_at(self) -> datetime | None:
+        """When the grant was given back; None while it was not.
+
+        Raises
+        ------
+        UsageError
+            If others can read the file.
+        """
+        try:
+            found = self._kept()
+        except GrantExpired:
+            return None
+        return found.disconnected_at if isinstance(found, Ended) else None
+
+    def _kept(self) -> KeptGrant | Pointer | Ended:
         try:
             content = read_private(self.path)
         except FileNotFoundError:
             raise GrantExpired(f"No grant is kept in {self.path}.") from None
         return decode(content, str(self.path))
 
+    def _file(self) -> KeptGrant | Pointer:
+        found = self._kept()
+        if isinstance(found, Ended):
+            raise GrantExpired(f"The access was given back on {found.disconnected_at:%Y-%m-%d}.")
+        return found
+
     def _load(self) -> KeptGrant:
         found = self._file()
-        if isinstance(found, Pointer):
-            found = decode(read_entry(found.keyring), "The keyring's entry")
-        if isinstance(found, Pointer):
+        if isinstance(found, KeptGrant):
+            return found
+        kept = decode(read_entry(found.keyring), "The keyring's entry")
+        if not isinstance(kept, KeptGrant):
             raise GrantExpired("The keyring's entry holds no grant that can be read.")
-        return found
+        return kept
 
     def _before(self) -> tuple[int, str | None]:
         """Return the generation of the grant that is kept already, and where in the keyring it lies."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -74,6 +76,22 @@ class Pointer:
     keyring: str
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a file says whose grant was given back on purpose.
+
+    Parameters
+    ----------
+    format : int
+        Of the JSON.
+    disconnected_at : datetime
+        When.
+    """
+
+    format: int
+    disconnected_at: datetime
+
+
 def encode(origin: GrantOrigin, grant: Grant) -> bytes:
     """Return a grant as JSON, its secrets in the clear.
 
@@ -98,7 +116,18 @@ def encode_pointer(entry: str) -> bytes:
     return msgspec.json.format(msgspec.json.encode(Pointer(_FORMAT, entry)), indent=1)
 
 
-def decode(content: bytes, where: str) -> KeptGrant | Pointer:
+def encode_ended(disconnected_at: datetime) -> bytes:
+    """Return what a file says whose grant was given back.
+
+    Parameters
+    ----------
+    disconnected_at : datetime
+        When; aware.
+    """
+    return msgspec.json.format(msgspec.json.encode(Ended(_FORMAT, disconnected_at)), indent=1)
+
+
+def decode(content: bytes, where: str) -> KeptGrant | Pointer | Ended:
     """Return what was kept.
 
     Parameters
@@ -113,9 +142,9 @@ def decode(content: bytes, where: str) -> KeptGrant | Pointer:
     GrantExpired
         If it is damaged, or was written by another version.
     """
-    kept: KeptGrant | Pointer
+    kept: KeptGrant | Pointer | Ended
     try:
-        kept = _pointer(content) or msgspec.json.decode(content, type=KeptGrant, dec_hook=_hide)
+        kept = _other(content) or msgspec.json.decode(content, type=KeptGrant, dec_hook=_hide)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise GrantExpired(f"{where} holds no grant that can be read.") from None
     if kept.format != _FORMAT:
@@ -123,11 +152,12 @@ def decode(content: bytes, where: str) -> KeptGrant | Pointer:
     return kept
 
 
-def _pointer(content: bytes) -> Pointer | None:
-    try:
+def _other(content: bytes) -> Pointer | Ended | None:
+    with suppress(msgspec.ValidationError):
         return msgspec.json.decode(content, type=Pointer)
-    except msgspec.ValidationError:
-        return None
+    with suppress(msgspec.ValidationError):
+        return msgspec.json.decode(content, type=Ended)
+    return None
 
 
 def _reveal(value: Any) -> str:

@@ -44,8 +44,10 @@ def _nothing_beside_a_counted_program(request: pytest.FixtureRequest, monkeypatc
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Look at what a test printed, logged and was reported with."""
     report = yield
-    shown = [report.longreprtext, *(text for _, text in report.sections)]  # type: ignore[attr-defined]
+    shown = [report.longreprtext, *(text for _, text in report.sections)]  # type: ignore[attr-defined]  # what the wrapped hook gives
     kinds = found("\n".join(shown).encode())
+    # All that was logged at DEBUG would hide what a failed test says of itself.
+    report.sections = [one for one in report.sections if not one[0].startswith("Captured log")]  # type: ignore[attr-defined]  # what the wrapped hook gives
     item.config.stash[_FINDS] += [f"{kind} in the report of {item.nodeid}" for kind in kinds]
     return report
 

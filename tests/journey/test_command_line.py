@@ -208,7 +208,7 @@ def test_a_file_that_is_not_fhir_says_which_and_writes_nothing(tmp_path: Path) -
 
 
 def test_a_dataset_without_connections_and_unknown_names_say_what_to_do(connected: Path, tmp_path: Path) -> None:
-    refused(s4s("pull", "--dataset", connected, "--patient", "nobody"), 1, "Connect first")
+    refused(s4s("pull", "--dataset", connected, "--patient", "nobody"), 1, "s4s status names those it has")
     refused(s4s("pull", "--dataset", connected, "--mode", "all"), 2, "auto, first, update, broad")
     refused(s4s("tables", "--dataset", connected, "imaging_studies"), 1, "imaging_studies")
     refused(s4s("fetch", "--dataset", connected), 2, "--study UID, --modality CODE or --all")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from s4s_lab import sandbox
+from s4s_lab import open_dataset, sandbox
 from s4s_lab.connection import reopen
 from s4s_lab.errors import GrantExpired
 from s4s_lab.sandbox import Sandbox
@@ -82,7 +84,7 @@ def test_disconnecting_revokes_and_keeps_the_data(synthetic: Sandbox, connected:
     ran = s4s("disconnect", patient, "--dataset", connected, "--json")
     (report,) = json.loads(ran.stdout)["connections"]
     assert (ran.returncode, report["outcome"], report["revoked"]) == (0, "done", True)
-    assert not grant.exists()
+    assert set(json.loads(grant.read_text())) == {"format", "disconnected_at"}
     with reopen(copy).client() as stolen, pytest.raises(GrantExpired):
         stolen.get(f"{synthetic.fhir_url}/Patient/{patient}", accept="application/fhir+json")
     pulled = s4s("pull", "--dataset", connected)
@@ -99,3 +101,64 @@ def test_what_cannot_be_disconnected_is_said_and_the_grant_stays_for_another_try
     refused(s4s("disconnect", patient, *words, "--fhir-url", "https://other.example/fhir"), 1, "at that server")
     refused(s4s("disconnect", patient, *words), 1, f"answer from {server.fhir_url}")
     assert len([*(tmp_path / "study" / "grants").glob("*.json")]) == 1
+
+
+def test_status_tells_how_each_access_stands_and_never_asks_a_server(synthetic: Sandbox, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for number, name in enumerate(("P-1", "P-2")):
+        assert connect(synthetic, study, "--participant", name, participant=number).returncode == 0
+    first, second = (one.patient_id for one in synthetic.participants[:2])
+    fresh = s4s("status", "--dataset", study).stdout
+    assert f"Patient {first} (P-1) at {synthetic.fhir_url}: 60 min left, renewed by itself" in fresh
+    assert "granted patient/*.read launch/patient offline_access" in fresh
+    assert s4s("disconnect", "P-1", "--dataset", study).returncode == 0
+    told = json.loads(s4s("status", "--dataset", study, "--json").stdout)["connections"]
+    states = {one["patient_id"]: one["access"]["state"] for one in told}
+    assert states == {first: "disconnected", second: "connected"}
+    assert re.search(
+        rf"Patient {first}.*disconnected on \d{{4}}-\d\d-\d\d; connect again", s4s("status", "--dataset", study).stdout
+    )
+
+
+def test_who_was_disconnected_is_left_out_of_a_nightly_pull_and_not_failed(synthetic: Sandbox, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for number in range(2):
+        assert connect(synthetic, study, participant=number).returncode == 0
+    first, second = (one.patient_id for one in synthetic.participants[:2])
+    assert s4s("disconnect", first, "--dataset", study).returncode == 0
+    nightly = s4s("pull", "--dataset", study, "--json")
+    assert [one["patient_id"] for one in json.loads(nightly.stdout)["connections"]] == [second]
+    assert (nightly.returncode, "left out: 1 disconnected" in nightly.stderr) == (0, True)
+    named = s4s("pull", "--dataset", study, "--patient", first)
+    assert (named.returncode, "given back on" in named.stderr) == (4, True)
+    again = s4s("disconnect", first, "--dataset", study)
+    assert (again.returncode, "was disconnected before" in again.stderr) == (0, True)
+    assert connect(synthetic, study, participant=0).returncode == 0
+    assert len(json.loads(s4s("pull", "--dataset", study, "--json").stdout)["connections"]) == 2
+
+
+def test_of_several_connections_the_one_that_fails_is_named(synthetic: Sandbox, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for number in range(2):
+        assert connect(synthetic, study, participant=number).returncode == 0
+    data = open_dataset(study)
+    lost = data.connections()[1]
+    lost.grants_path.unlink()
+    ran = s4s("pull", "--dataset", study)
+    assert ran.returncode == 4
+    assert f"s4s: patient {lost.patient_id}: The dataset keeps no grant" in ran.stderr
+
+
+def test_nobody_who_comes_and_nobody_who_waits_is_told_what_to_do(synthetic: Sandbox, tmp_path: Path) -> None:
+    words = ["connect", synthetic.fhir_url, "--dataset", tmp_path / "study", "--print-url"]
+    late = s4s(*words, "--timeout", 1, "--redirect-port", free_port())
+    assert (late.returncode, "--timeout gives the participant longer" in late.stderr) == (1, True)
+    command = [S4S, *map(str, words), "--redirect-port", str(free_port())]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.PIPE
+    ) as ran:
+        assert ran.stdout is not None
+        assert ran.stdout.readline().startswith(synthetic.fhir_url.removesuffix("/fhir"))
+        ran.send_signal(signal.SIGINT)
+        _, said = ran.communicate(timeout=60)
+    assert (ran.returncode, said) == (130, "s4s: Interrupted; nobody was connected.\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from s4s_lab.errors import DatasetBusy, GrantExpired, UsageError
+from s4s_lab.errors import DatasetBusy, GrantExpired, NotReachable, UsageError
 from s4s_lab.smart import FileGrants, Grant, GrantOrigin
 from s4s_lab.values import Registration, Secret
 
@@ -177,6 +177,35 @@ def test_forgetting_leaves_no_secret_behind_and_may_be_repeated(path: Path) -> N
     FileGrants(path.parent.parent / "never" / "there.json").forget()
     assert b"refresh" not in b"".join(one.read_bytes() for one in path.parent.iterdir())
     assert not path.exists()
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_a_grant_that_was_given_back_says_when_and_nothing_secret(path: Path, revoked: bool) -> None:
+    store = FileGrants.keep(path, ORIGIN, GRANT)
+    assert store.disconnected_at is None
+    before = datetime.now(UTC)
+    assert store.end(lambda _: revoked) is revoked
+    at = FileGrants(path).disconnected_at
+    assert at is not None
+    assert before <= at <= datetime.now(UTC)
+    assert b"refresh" not in b"".join(one.read_bytes() for one in path.parent.iterdir())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(GrantExpired, match=rf"given back on {at:%Y-%m-%d}.*Connect again"):
+        store.read()
+    with pytest.raises(GrantExpired, match="given back"):
+        store.end(lambda _: pytest.fail("nothing is left to revoke"))
+    assert FileGrants.keep(path, ORIGIN, GRANT).disconnected_at is None
+
+
+def test_a_grant_is_given_back_here_even_when_the_server_cannot_be_told(path: Path) -> None:
+    store = FileGrants.keep(path, ORIGIN, GRANT)
+
+    def fails(_: Grant) -> bool:
+        raise NotReachable("no answer")
+
+    with pytest.raises(NotReachable):
+        store.end(fails)
+    assert store.disconnected_at is not None
 
 
 def test_the_store_shows_its_name_only(path: Path) -> None:
