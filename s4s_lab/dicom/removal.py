@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,19 +44,26 @@ def remove_patient(root: Path, index: KeptIndex, source: str, patient_id: str, s
     DatasetError
         If the index cannot be used.
     """
-    known = index.studies()
-    theirs = [study for study in known if (study.source, study.patient_id) == (source, patient_id)]
-    of_others = {(study.archive, study.study_uid) for study in known if study not in theirs}
+    theirs: list[StudyKey] = []
+    others: list[StudyKey] = []
+    for study in index.studies():
+        (theirs if (study.source, study.patient_id) == (source, patient_id) else others).append(study)
     archives = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     unknown = [StudyKey(archive, uid, source, patient_id, None) for archive in archives for uid in study_uids]
-    removed = [*theirs, *(study for study in unknown if (study.archive, study.study_uid) not in of_others)]
+    removed = [*theirs, *_not_among(others, unknown)]
     sizes = [size for study in removed for size in _remove_study(root, index, study)]
-    shared, mine = {archive for archive, _ in of_others}, {study.archive for study in theirs}
+    mine = {study.archive for study in theirs} - {study.archive for study in others}
     for archive in archives:
-        _tidy(root / archive, whole=archive in mine - shared)
+        _tidy(root / archive, whole=archive in mine)
     # Last: it names what is to be removed when this is called again.
     index.remove(removed)
     return Removed(len(theirs), len(sizes), sum(sizes))
+
+
+def _not_among(others: Iterable[StudyKey], studies: Iterable[StudyKey]) -> Iterator[StudyKey]:
+    """Leave out studies whose folder is another patient's."""
+    places = {(other.archive, other.study_uid) for other in others}
+    return (study for study in studies if (study.archive, study.study_uid) not in places)
 
 
 def _remove_study(root: Path, index: KeptIndex, study: StudyKey) -> Iterator[int]:
