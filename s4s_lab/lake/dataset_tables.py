@@ -105,7 +105,8 @@ class DatasetTables:
         Warns
         -----
         S4SWarning
-            When columns get another name, since every table has some of theirs.
+            When columns get another name, since every table has some of theirs; when no pull brings resources of the
+            view's type, so that the table stays empty.
 
         References
         ----------

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,37 +18,16 @@ from s4s_lab.lake import delta
 from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.entries import entry_path, read_entry
 from s4s_lab.lake.locks import Locks
+from s4s_lab.lake.log_rows import LOG_SCHEMA, batches
 from s4s_lab.lake.staging import ResourceVersion, StagedVersions, columns_of
 from s4s_lab.lake.state import digest, newest
 from s4s_lab.values.instants import from_millis, to_millis
 
+__all__ = ["LOG_SCHEMA", "CurrentVersion", "Patient", "ResourceLog", "create_log"]
+
 Patient = tuple[str, str]
 
 
-def _field(name: str, kind: pa.DataType, meaning: str, *, null: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=null, metadata={"meaning": meaning})
-
-
-# fmt: off
-LOG_SCHEMA = pa.schema([
-    _field("resource_type", pa.string(), "FHIR resource type", null=False),
-    _field("bucket", pa.int32(), "hash of source and patient_id", null=False),
-    _field("source", pa.string(), "FHIR base URL of the server", null=False),
-    _field("patient_id", pa.string(), "FHIR id of the patient whose record this is", null=False),
-    _field("resource_id", pa.string(), "the resource's id, or what stands in for it", null=False),
-    _field("version_id", pa.string(), "meta.versionId"),
-    _field("last_updated", pa.timestamp("ms", "UTC"), "meta.lastUpdated, as the server says"),
-    _field("content_hash", pa.string(), "hash of the content without meta.versionId and meta.lastUpdated", null=False),
-    _field("raw", pa.string(), "JSON as received; null in a tombstone"),
-    _field("fhir_version", pa.string(), "stu3 or r4", null=False),
-    _field("fell_out", pa.string(), "why the resource is no longer in the record; null in a received version"),
-    _field("connection_id", pa.string(), "the connection that brought it", null=False),
-    _field("run_id", pa.string(), "the run that brought it", null=False),
-    _field("received_at", pa.timestamp("ms", "UTC"), "our clock when the run kept it", null=False),
-    _field("after_version", pa.int64(), "the version of this log that the writer saw; orders versions", null=False),
-    _field("position", pa.int64(), "place among the rows of its commit", null=False),
-])
-# fmt: on
 _WITHOUT_RAW = pa.schema([field for field in LOG_SCHEMA if field.name != "raw"])
 _SETTINGS = {
     "delta.appendOnly": "true",
@@ -191,7 +169,7 @@ class ResourceLog:
             "after_version": self.version,
         }
         parts = versions.columns() if isinstance(versions, StagedVersions) else columns_of(versions)
-        return pa.RecordBatchReader.from_batches(LOG_SCHEMA, _batches(parts, same))
+        return pa.RecordBatchReader.from_batches(LOG_SCHEMA, batches(parts, same))
 
     def current(self, record: ConnectionRecord, resource_type: str) -> dict[str, CurrentVersion]:
         """Return what the log last said of every resource of one type of one connection, by id.
@@ -384,22 +362,6 @@ def create_log(path: Path) -> None:
         The Delta table's folder.
     """
     delta.create(path, LOG_SCHEMA, partition_by=("resource_type", "bucket"), settings=_SETTINGS)
-
-
-def _batches(parts: Iterable[Mapping[str, Any]], same: Mapping[str, object]) -> Iterator[pa.RecordBatch]:
-    """Yield rows of the log; of what is the same in all rows of a part there is one value."""
-    begin = 0
-    for part in parts:
-        count = len(part["resource_id"])
-        columns = {**part, **same, "position": pa.array(range(begin, begin + count), pa.int64())}
-        yield pa.record_batch([_column(columns[field.name], field.type, count) for field in LOG_SCHEMA], LOG_SCHEMA)
-        begin += count
-
-
-def _column(value: object, kind: pa.DataType, count: int) -> pa.Array:
-    if isinstance(value, pa.Array):
-        return value
-    return pa.array(value, kind) if isinstance(value, list) else pa.repeat(pa.scalar(value, kind), count)
 
 
 def _patients(file: Path) -> Iterator[Patient]:

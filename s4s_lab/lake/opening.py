@@ -21,7 +21,8 @@ from s4s_lab.lake.ledger import create_ledger, note_loss
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import create_log
 from s4s_lab.lake.synced import first_fault, unsynced
-from s4s_lab.lake.tables import SHOWN, invalidate, prepare
+from s4s_lab.lake.tables import SHOWN
+from s4s_lab.lake.tables_folder import invalidate, prepare
 from s4s_lab.values.instants import format_instant, utc_now
 
 FORMAT = 1

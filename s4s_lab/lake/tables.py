@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from s4s_lab.errors import DatasetError, TableChanged, TableWouldChange, ViewError
+from s4s_lab.errors import DatasetError, S4SWarning, TableChanged, TableWouldChange, ViewError
 from s4s_lab.lake import delta, durable
-from s4s_lab.lake.catalogue import Views, layout
+from s4s_lab.lake.catalogue import Views, catalogue, layout
 from s4s_lab.lake.connections import Connections
 from s4s_lab.lake.derive import Derivation, spooled
 from s4s_lab.lake.locks import Locks
@@ -25,30 +25,13 @@ from s4s_lab.lake.migration import Fit, Standing, marks, opened, stand
 from s4s_lab.lake.planning import Changes, Plan, groups, planned
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION, WHOSE
+from s4s_lab.lake.tables_folder import REBUILD, alone
 from s4s_lab.views import View, data_dictionary
 
 # The transaction identifier that says which version of the log a table shows.
 SHOWN = "resources"
 # Many workers of a cohort may come at once; a lock whose holder died is free at once.
 REFRESH_WAIT_S = 600.0
-_REBUILD = ".rebuild"
-_README = """\
-These folders are Delta Lake tables, one per view, derived from ../resources.
-
-Read a table through its log, never by its Parquet files: files that were replaced lie beside current ones.
-
-    deltalake.DeltaTable("tables/imaging_study").to_pandas()            # Python
-    SELECT * FROM delta_scan('tables/imaging_study')                    -- DuckDB with its delta extension
-    spark.read.format("delta").load("tables/imaging_study")             # Spark
-    s4s_lab.open_dataset(".").relation("imaging_study")                 # DuckDB, without an extension
-
-Beside a view's own columns there are: `fell_out_at`, when the record no longer held the resource (leave those rows out,
-or not, as your question needs); `bucket`, a hash of source and patient_id by which the files are partitioned;
-`row_number`, the row's place among its resource's rows.
-
-The transaction identifier `resources` in each table's log names the version of ../resources that the table shows.
-All of this folder can be deleted: it is derived anew, without any network.
-"""
 
 
 @dataclass(frozen=True)
@@ -204,6 +187,11 @@ class ViewTables:
             If it cannot be compiled or run over what the log holds, or its name cannot be a table's, or is taken.
         DatasetBusy
             If another process refreshes for longer than ten minutes.
+
+        Warns
+        -----
+        S4SWarning
+            When no pull brings resources of the view's type.
         """
         with self._alone(REFRESH_WAIT_S):
             name, content = self.views.checked(view, replacing=replacing)
@@ -216,7 +204,14 @@ class ViewTables:
                 self._discard(name)
                 self.views.keep(name, content)
                 delta.make_durable([self._store(made, spool.reader(name), None, target, Standing(Fit.NONE))])
+        self._tell_when_never_pulled(made)
         return name
+
+    def _tell_when_never_pulled(self, view: View) -> None:
+        kind, pulled = view.resource_type, sorted({one.resource_type for one in catalogue().values()})
+        if kind not in pulled and not self.log.buckets_of(self.log.at(self.log.version), kind):
+            said = f"Table {view.name} stays empty: no pull brings {kind}, only {', '.join(pulled)}."
+            warnings.warn(S4SWarning(said), stacklevel=4)
 
     def remove(self, name: str) -> None:
         """Take one of the user's own views away, with its table; the log keeps everything.
@@ -277,35 +272,34 @@ class ViewTables:
         with self._alone(timeout_s):
             target = self.log.version
             standings = {view: self._standing(view) for view in views.values()}
-            refused = {
-                view.name: _refusal(view, standing) for view, standing in standings.items() if self._refuses(standing)
-            }
             due = {view: standing for view, standing in standings.items() if self._is_ours(standing)}
+            failed = {view.name: _refusal(view, one) for view, one in standings.items() if self._refuses(one)}
             changes = Changes(self.log, target)
             if patients is not None and not renamed and changes.leave_out(patients, due):
-                return refused
+                return failed
             plans = [planned(group, due, changes, frozenset(renamed)) for group in groups(due)]
-            delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, refused)])
+            delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, failed)])
             with durable.told(self.folder):
-                (self.folder / _REBUILD).unlink(missing_ok=True)
-        for view in (view for plan in plans for view in plan.whole if view.name not in refused):
-            if due[view].change:
-                said = f"Table {view.name} was derived anew, since its view has changed ({due[view].change})."
+                (self.folder / REBUILD).unlink(missing_ok=True)
+        anew = {view.name: due[view].change for plan in plans for view in plan.whole if view.name not in failed}
+        for name, change in anew.items():
+            if change:
+                said = f"Table {name} was derived anew, since its view has changed ({change})."
                 warnings.warn(TableChanged(said), stacklevel=3)
-        return refused
+        return failed
 
     def _refresh_for(self, view: View) -> str | None:
         return self.refresh(timeout_s=0.0).get(view.name)
 
     def _alone(self, timeout_s: float) -> AbstractContextManager[None]:
-        return _alone(self.locks, self.folder, timeout_s)
+        return alone(self.locks, self.folder, timeout_s)
 
     def _standing(self, view: View) -> Standing:
         return self._standing_of(opened(self.folder / view.name), view)
 
     def _standing_of(self, handle: DeltaTable | None, view: View) -> Standing:
         standing = stand(handle, view, SHOWN)
-        return replace(standing, shown=None) if (self.folder / _REBUILD).exists() else standing
+        return replace(standing, shown=None) if (self.folder / REBUILD).exists() else standing
 
     def _refuses(self, standing: Standing) -> bool:
         return standing.fit is Fit.BREAKS and not self.migrate
@@ -388,39 +382,6 @@ class ViewTables:
             path.rename(aside)
             durable.sync(self.folder)
             shutil.rmtree(aside)
-
-
-def prepare(folder: Path) -> None:
-    """Make the folder of the tables, with a page about them for whoever looks into it.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the tables lie.
-    """
-    durable.make_private_folder(folder)
-    if not (folder / "README.md").is_file():
-        durable.write_durably(folder / "README.md", _README.encode())
-
-
-def invalidate(folder: Path) -> None:
-    """Have the next refresh derive everything anew, since the log has lost versions that tables may show.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the tables lie.
-    """
-    durable.write_durably(folder / _REBUILD, b"")
-
-
-@contextmanager
-def _alone(locks: Locks, folder: Path, timeout_s: float) -> Iterator[None]:
-    """Let nobody else write tables meanwhile."""
-    busy = "Another process is refreshing the tables."
-    with locks.writing(), locks.alone("tables", timeout_s=timeout_s, busy=busy):
-        prepare(folder)
-        yield
 
 
 def _refusal(view: View, standing: Standing) -> str:

@@ -89,6 +89,10 @@ class Kind:
     read: Callable[[Any], Any]
     quick: Callable[[list[Any]], pa.Array | None] | None = None
 
+    def __reduce__(self) -> str:
+        """Pickle a kind by its name: each is there once, with functions that do not travel."""
+        return next(name for name, one in globals().items() if one is self)
+
     @property
     def due(self) -> type | None:
         """The type that a decoder may hold values to: `msgspec.Raw` for numbers as they are written, None for none."""

@@ -14,7 +14,7 @@ import pytest
 from s4s_lab.errors import S4SWarning, TableBehind, TableChanged, TableWouldChange
 from s4s_lab.lake import Dataset, catalogue, open_dataset
 from s4s_lab.lake.delta import open_table
-from s4s_lab.lake.tables import invalidate
+from s4s_lab.lake.tables_folder import invalidate
 from tests.unit.lake.records import Person, connect, put, version_of, versions
 
 Column = dict[str, Any]

@@ -82,6 +82,13 @@ def test_a_type_that_the_catalogue_lacks_can_have_a_table(data: Dataset) -> None
     assert rows == [["S-1", "p", "o", "final"]]
 
 
+def test_a_view_over_what_no_pull_brings_says_that_its_table_stays_empty(data: Dataset, darcy: Person) -> None:
+    connect(data, darcy)
+    with pytest.warns(S4SWarning, match="Table heights stays empty: no pull brings Observation, only Coverage"):
+        assert data.add_view(view("heights", "status", "Observation")) == "heights"
+    assert data.table("heights").empty
+
+
 @pytest.mark.parametrize("name", ["imaging_study", "Patient", "DICOM_INSTANCE", "Eob_Item"])
 def test_the_names_of_packaged_tables_are_taken(data: Dataset, name: str) -> None:
     with pytest.raises(ViewError, match=r"name: there is a table .* already"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -214,3 +215,15 @@ def test_instants_of_an_own_view_are_moments_and_date_times_stay_text(tabulated:
     assert row["at"] == datetime(2016, 4, 16, 15, 0, 0, 100000, UTC)
     assert (row["as_sent"], row["born"]) == ("2016-04-16T10:00:00.1-05:00", "1970")
     assert row["first_day"] == date(1970, 1, 1)
+
+
+@pytest.mark.parametrize("view", ["eob_item", own({"name": "id", "path": "id", "type": "id"}, name="ids")])
+def test_a_view_travels_to_another_process(view: Any) -> None:
+    made = load_view(view)
+    other = pickle.loads(pickle.dumps(made))  # noqa: S301  # made here
+    assert (other.name, other.columns, other.plans, other.fingerprint) == (
+        made.name, made.columns, made.plans, made.fingerprint,
+    )  # fmt: skip
+    resources = [Subject(PATIENTS[0]), Subject(b'{"resourceType": "ExplanationOfBenefit", "id": "e", "item": [{}]}')]
+    assert run_views([other], resources)[made.name].equals(run_views([made], resources)[made.name])
+    assert table_schema(other).equals(table_schema(made), check_metadata=True)
