@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from s4s_lab.dicom import DicomCache, Retrieval, StudyRequest, retrieve_study
-from s4s_lab.errors import BadUid, DatasetError, UsageError
+from s4s_lab.errors import BadUid, DatasetError, UnexpectedAnswer, UsageError
 from s4s_lab.net import HttpClient
 from tests.unit.dicom.multipart_bodies import body_of
 from tests.unit.dicom.samples import STUDY, dicom_file, element, identity, image_file
@@ -195,3 +198,64 @@ def test_a_cache_that_cannot_be_written_is_told(client: HttpClient, tmp_path: Pa
     (tmp_path / "dicom").write_text("a file where the folder should be")
     with archive(study_answer(PARTS)) as server, pytest.raises(DatasetError, match="cannot be written"):
         retrieve_study(client, DicomCache(tmp_path / "dicom"), server.request())
+
+
+def test_a_compressed_transfer_is_unfolded_in_flat_memory(client: HttpClient, cache: DicomCache) -> None:
+    """A server that compresses though it was asked not to: 200 MB of zeros come as some 200 kB."""
+    head = dicom_file(identity("1.9")) + element(0x7FE00010, b"OB", b"", length=200 << 20)
+    squeeze = zlib.compressobj(9, wbits=31)
+    delimiter = b"\r\n--" + BOUNDARY
+    pieces = [delimiter + b"\r\n\r\n" + head, *[bytes(1 << 20)] * 200, delimiter + b"--\r\n"]
+    folded = b"".join([squeeze.compress(piece) for piece in pieces]) + squeeze.flush()
+    assert len(folded) < 1 << 20
+    with archive(answer(folded, headers=["Content-Encoding: gzip"], framing="length")) as server:
+        tracemalloc.start()
+        retrieval = retrieve_study(client, cache, server.request(expected=1))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (retrieval.state, retrieval.bytes) == ("complete", len(head) + (200 << 20))
+    assert peak < 12 << 20
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, gzip", "zstd"])
+def test_a_coding_that_was_not_asked_for_is_refused(client: HttpClient, cache: DicomCache, coding: str) -> None:
+    with (
+        archive(answer(study_answer(PARTS), headers=[f"Content-Encoding: {coding}"])) as server,
+        pytest.raises(UnexpectedAnswer, match="content coding"),
+    ):
+        retrieve_study(client, cache, server.request())
+
+
+CHILD = """
+import sys; from pathlib import Path
+from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
+from s4s_lab.net import HttpClient
+request = StudyRequest(sys.argv[1], sys.argv[2], 6, "https://ehr.example/fhir", sys.argv[3], "P-0007")
+print("ready", flush=True)
+with HttpClient() as client:
+    print(retrieve_study(client, DicomCache(Path(sys.argv[4])), request).new)
+"""
+
+
+def test_two_processes_that_want_one_study_fetch_it_once(cache: DicomCache) -> None:
+    both_run = threading.Event()
+    whole = study_answer(PARTS)
+
+    def slowly() -> Iterator[bytes]:
+        yield whole[:-1000]
+        both_run.wait(30)
+        yield whole[-1000:]
+
+    with archive(slowly()) as server:
+        command = [sys.executable, "-c", CHILD, server.base, STUDY, PATIENT, str(cache.root)]
+        run = [
+            subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        assert [child.stdout and child.stdout.readline() for child in run] == ["ready\n"] * 2
+        # Only one of them asks; the other is given the time to ask as well, if it would.
+        with pytest.raises(subprocess.TimeoutExpired):
+            run[0].wait(1)
+        both_run.set()
+        new = sorted(child.communicate(timeout=60)[0].strip() for child in run)
+    assert (new, len(server.requests)) == (["0", "6"], 1)
