@@ -116,6 +116,31 @@ class Connection:
             return self.fhir_url
         return next(iter(self.configuration.imaging_endpoints), None) if resource_type == "ImagingStudy" else None
 
+    def signs(self, wado_base: str, demanded: bool | None) -> bool:
+        """Say whether an archive gets the access token with what it is asked.
+
+        At the FHIR server's own origin it always does. Elsewhere it takes two: the server's configuration names the
+        origin, and the Endpoint demands the token. The user's own word needs no demand; an Endpoint that says no is
+        believed.
+
+        Parameters
+        ----------
+        wado_base : str
+            The archive's address.
+        demanded : bool or None
+            What its Endpoint says (`requires-access-token`); None where it says nothing.
+
+        References
+        ----------
+        SMART Imaging Access, "Endpoint": `requires-access-token`. S4S imaging page, where it is not known.
+        """
+        origin = origin_of(wado_base)
+        if origin == origin_of(self.fhir_url):
+            return True
+        if origin in map(origin_of, self.allowed_origins):
+            return demanded is not False
+        return demanded is True and origin in self.configuration.associated_origins
+
     @property
     def fhir_user(self) -> str | None:
         """Who signed in, as the address of a FHIR resource; None where `openid fhirUser` was not granted.

@@ -31,8 +31,9 @@ class ImageAddress:
         The service's base URL: `{wado_base}/studies/{study_uid}` is the study.
     study_uid : str
         Bare.
-    requires_access_token : bool
-        Whether the server says that the access token is needed there. It is no permission to send it.
+    requires_access_token : bool or None
+        Whether the server says that the access token is needed there, None where it says nothing of it. It is no
+        permission to send it.
     source : str
         How the study named it: "contained", "included" (an entry of the same Bundle), "relative", "absolute", or "url"
         (the service's URL in place of a reference).
@@ -40,7 +41,7 @@ class ImageAddress:
 
     wado_base: str
     study_uid: str
-    requires_access_token: bool
+    requires_access_token: bool | None
     source: Source
 
 
@@ -143,8 +144,10 @@ def _wado_base(endpoint: dict[str, Any] | None) -> str | None:
     return None
 
 
-def _requires_token(endpoint: dict[str, Any]) -> bool:
-    return any(
-        str(extension.get("url")).endswith(_REQUIRES_TOKEN) and extension.get("valueBoolean") is True
+def _requires_token(endpoint: dict[str, Any]) -> bool | None:
+    said = [
+        extension.get("valueBoolean") is True
         for extension in objects(endpoint.get("extension"))
-    )
+        if str(extension.get("url")).endswith(_REQUIRES_TOKEN)
+    ]
+    return any(said) if said else None

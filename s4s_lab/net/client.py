@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -112,6 +113,12 @@ class HttpClient:
         self._wire = Wire(auth_origins, trace)
         self._exchange = Exchange(self._wire, auth, auth_origins)
         self._answered: set[str] = set()
+
+    def unsigned(self) -> HttpClient:
+        """Return this client without its credentials: the same connections, waits and bounds."""
+        other = copy(self)
+        other._exchange = Exchange(self._wire, None, frozenset())
+        return other
 
     def __enter__(self) -> Self:
         return self

@@ -140,7 +140,9 @@ class Images:
         best: Retrieval | None = None
         for address in addresses:
             try:
-                found = retrieve_study(client, self.data.images, self._request(address, study), on_bytes=on_bytes)
+                signed = self.link.signs(address.wado_base, address.requires_access_token)
+                asked = client if signed else client.unsigned()
+                found = retrieve_study(asked, self.data.images, self._request(address, study), on_bytes=on_bytes)
             except (AccessRefused, NotRetrievable, ServerError) as error:
                 failures.append(error)
                 continue

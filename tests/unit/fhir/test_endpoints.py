@@ -34,7 +34,7 @@ def bases(study: Json, known: dict[str, Json] | None = None) -> list[str]:
 def test_the_example_of_the_s4s_page_resolves() -> None:
     page_endpoint = {"resourceType": "Endpoint", "url": WADO}
     found = image_addresses(study("Endpoint/1"), {"Endpoint/1": page_endpoint}.get)
-    assert found == [ImageAddress(WADO, UID, False, "relative")]
+    assert found == [ImageAddress(WADO, UID, None, "relative")]
     assert f"{found[0].wado_base}/studies/{found[0].study_uid}" == f"{WADO}/studies/{UID}"
 
 
@@ -44,8 +44,8 @@ def test_the_study_of_rsnas_broker_resolves() -> None:
     broker["contained"] = [endpoint(wado, id="wado-endpoint-id", payloadType=[{"text": "DICOM WADO-RS"}])]
     asked: list[str] = []
     assert image_addresses(broker, lambda reference: asked.append(reference)) == [
-        ImageAddress("http://localhost:4567/wado-rs", UID, False, "contained"),
-        ImageAddress("http://localhost:9090/dcm4chee-arc/aets/DCM4CHEE/rs", UID, False, "url"),
+        ImageAddress("http://localhost:4567/wado-rs", UID, None, "contained"),
+        ImageAddress("http://localhost:9090/dcm4chee-arc/aets/DCM4CHEE/rs", UID, None, "url"),
     ]
     assert asked == []
 
@@ -60,7 +60,7 @@ def test_the_study_of_rsnas_broker_resolves() -> None:
 )  # fmt: skip
 def test_references_are_looked_up(reference: str, source: str) -> None:
     found = image_addresses(study(reference), {reference: endpoint()}.get)
-    assert found == [ImageAddress(WADO, UID, False, source)]  # type: ignore[arg-type]  # a literal by value
+    assert found == [ImageAddress(WADO, UID, None, source)]  # type: ignore[arg-type]  # a literal by value
 
 
 @pytest.mark.parametrize("reference", ["#a+b/c==", "a+b/c=="])
@@ -128,10 +128,10 @@ def test_declared_services_come_first_and_each_once() -> None:
     [
         ([{"url": TOKEN_NEEDED, "valueBoolean": True}], True), ([{"url": TOKEN_NEEDED, "valueBoolean": False}], False),
         ([{"url": TOKEN_NEEDED}], False), ([{"url": TOKEN_NEEDED, "valueBoolean": "true"}], False),
-        ([{"url": "http://example.org/other", "valueBoolean": True}], False), (None, False), ([None], False),
+        ([{"url": "http://example.org/other", "valueBoolean": True}], None), (None, None), ([None], None),
     ],
 )  # fmt: skip
-def test_whether_a_token_is_needed_is_told_by_the_extension_only(extension: object, needed: bool) -> None:
+def test_whether_a_token_is_needed_is_told_by_the_extension_only(extension: object, needed: bool | None) -> None:
     (found,) = image_addresses(study("Endpoint/1"), {"Endpoint/1": endpoint(extension=extension)}.get)
     assert found.requires_access_token is needed
 

@@ -175,6 +175,7 @@ def test_an_archive_elsewhere_gets_no_token_even_when_its_endpoint_demands_one(
         endpoint = _endpoint(_led(address, home, thief), required=required)
         study = {"resourceType": "ImagingStudy", "uid": "urn:oid:1.2.3", "endpoint": [{"reference": "#e"}]}
         found = image_addresses({**study, "contained": [endpoint]}, lambda _: None)
+        assert [one.requires_access_token for one in found] == [required]
         for one in found:
             try:
                 with client.stream(study_url(one.wado_base, one.study_uid), accept="*/*"):
@@ -187,7 +188,7 @@ def test_an_archive_elsewhere_gets_no_token_even_when_its_endpoint_demands_one(
 
 
 def _endpoint(address: str, *, required: bool) -> dict[str, Any]:
-    url = "http://hl7.org/fhir/smart-app-launch/StructureDefinition/smart-imaging-requires-access-token"
+    url = "http://hl7.org/fhir/smart-app-launch/StructureDefinition/requires-access-token"
     extension = {"url": url, "valueBoolean": required}
     kind = {"system": "http://hl7.org/fhir/endpoint-connection-type", "code": "dicom-wado-rs"}
     return {

@@ -73,6 +73,43 @@ def test_the_token_does_not_go_to_an_archive_at_another_origin(
     assert "authorization" not in running.requests[0].headers
 
 
+REQUIRES = "http://hl7.org/fhir/smart-app-launch/StructureDefinition/requires-access-token"
+
+
+@pytest.mark.parametrize(
+    ("named_by", "demanded", "signed"),
+    [
+        ("nobody", True, False),
+        ("nobody", None, False),
+        ("server", True, True),
+        ("server", False, False),
+        ("server", None, False),
+        ("user", True, True),
+        ("user", None, True),
+        ("user", False, False),
+    ],
+)
+def test_an_archive_elsewhere_gets_the_token_when_it_is_allowed_and_demanded(
+    server: FhirServer, link: Connection, data: Dataset, named_by: str, demanded: bool | None, signed: bool
+) -> None:
+    """SMART Imaging Access: the extension is necessary; origins: it is not sufficient. S4S knows no such extension."""
+    with archive(study_answer(PARTS)) as running:
+        study = at(running)
+        if demanded is not None:
+            study["contained"][0]["extension"] = [{"url": REQUIRES, "valueBoolean": demanded}]
+        pulled(server, link, data, study)
+        origins = frozenset({origin_of(running.base)})
+        named = {
+            "nobody": link,
+            "server": replace(link, configuration=replace(link.configuration, associated_origins=origins)),
+            "user": replace(link, allowed_origins=origins),
+        }
+        assert fetch(named[named_by], data).outcome == "done"
+    assert [request.headers.get("authorization") for request in running.requests] == [
+        "Bearer token" if signed else None
+    ]
+
+
 @pytest.mark.clause("S4S-5")
 def test_a_busy_archive_is_asked_again_when_it_said(server: FhirServer, link: Connection, data: Dataset) -> None:
     with archive(BUSY, BUSY, study_answer(PARTS)) as running:
