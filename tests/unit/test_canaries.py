@@ -39,10 +39,12 @@ def test_a_credential_is_found_in_compressed_files(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "some.parquet", compression="zstd")
     with zipfile.ZipFile(tmp_path / "trace.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("log.txt", issue("refresh") * 2)
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 damaged on purpose PAR1")
     (tmp_path / "saved.ipynb").write_text(json.dumps({"metadata": {"widgets": {"value": issue("secret")}}}))
     assert {path.name: found_in_file(path) for path in files_of(tmp_path)} == {
         "some.parquet": ["access"],
         "trace.zip": ["refresh"],
+        "damaged.parquet": [],
         "saved.ipynb": ["secret"],
     }
     for path in tmp_path.iterdir():
