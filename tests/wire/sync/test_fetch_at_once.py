@@ -7,14 +7,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from s4s_lab import Dataset, fetch
 from s4s_lab.connection import Connection
-from s4s_lab.errors import NotEverything, UsageError
+from s4s_lab.dicom import archive_key
+from s4s_lab.errors import DatasetError, NotEverything, UsageError
 from tests.unit.dicom.samples import STUDY, image_file
 from tests.wire.dicom.archive import answer, archive, study_answer
 from tests.wire.net.servers import Request, Server, serving
@@ -106,6 +107,32 @@ def test_an_interrupt_ends_every_stream_and_keeps_what_was_whole(
     assert {path.name for path in (data.path() / "dicom").rglob("*.dcm")} == {"1.2.1.1.dcm", "1.2.2.1.dcm"}
     assert len(data.table("dicom_instance")) == 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("s4s-")]
+
+
+def test_what_ends_one_retrieval_for_good_ends_the_others_too(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    stalled = threading.Event()
+
+    def stall(_: Request, connection: socket.socket) -> None:
+        connection.sendall(study_answer([image_file("1.2.2.1", study="1.2.2")], cut=300))
+        stalled.set()
+        connection.recv(1)
+
+    def slowly() -> Iterator[bytes]:
+        stalled.wait(10)
+        yield study_answer(PARTS)
+
+    with serving(stall) as running, archive(slowly()) as ready:
+        pulled(server, link, data, *studies_at(running, range(2, 3)), at(ready))
+        # A file is where the other study's folder has to be made.
+        folder = data.path() / "dicom" / archive_key(ready.base, link.patient_id)
+        folder.mkdir(parents=True)
+        (folder / STUDY).write_bytes(b"")
+        began = time.monotonic()
+        with pytest.raises(DatasetError, match="images cannot be written"):
+            fetch(link, data)
+    assert time.monotonic() - began < 5
 
 
 def two_archives(one: str, other: str) -> dict[str, object]:
