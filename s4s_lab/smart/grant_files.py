@@ -310,6 +310,7 @@ class _JournalFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.place = str(path)
 
     def read(self) -> Note | None:
         """Return the last note, None when there is none that can be read."""

@@ -21,6 +21,9 @@ _ANSWER_LOST = (
     "The server does not renew this grant any more: it had most likely done so before, and its answer with the next "
     "refresh token was lost on the way."
 )
+_LOST_TWICE = "This grant's renewal was asked for twice, and both answers were lost, so no program asks for it again."
+_MOST_SENDS = 2
+_SUCCESS, _UNAVAILABLE = range(200, 300), 503
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,23 @@ class Note:
         When it was sent last.
     ended : str or None
         Why it is good for nothing any more; None as long as that is not known.
+    sent : int
+        How often it was sent without an answer that told what became of it.
     """
 
     token: str
     asked_at: datetime
     ended: str | None = None
+    sent: int = 1
 
 
 class Journal(Protocol):
     """Where the last note is kept; used under the store's lock only."""
+
+    @property
+    def place(self) -> str | None:
+        """The file that holds the note; None when it is in memory."""
+        ...
 
     def read(self) -> Note | None:
         """Return the last note, None when there is none."""
@@ -60,6 +71,8 @@ class Journal(Protocol):
 
 class MemoryJournal:
     """A `Journal` that ends with the process, as the grant does that it is kept beside."""
+
+    place = None
 
     def __init__(self) -> None:
         self._note: Note | None = None
@@ -92,7 +105,7 @@ def note_of(journal: Journal, token: Secret) -> Note | None:
 
 
 def renewed(grant: Grant, refresh: Callable[[Grant], Grant], journal: Journal) -> Grant:
-    """Ask for the next grant; when the answer is lost, once more with the same refresh token.
+    """Ask for the next grant; when the answer is lost, once more with the same refresh token, and never again.
 
     A server that rotates may take a second use of one refresh token for theft. But when the answer to the first was
     lost, nobody knows whether it rotated: asking once more is the only way that may save the participant's permission.
@@ -114,7 +127,7 @@ def renewed(grant: Grant, refresh: Callable[[Grant], Grant], journal: Journal) -
     Raises
     ------
     GrantExpired
-        If the server does not renew it; from then on without asking it again.
+        If the server does not renew it, or the answers to two requests were lost; from then on without asking again.
     S4SError
         Whatever else `refresh` raises.
 
@@ -127,40 +140,52 @@ def renewed(grant: Grant, refresh: Callable[[Grant], Grant], journal: Journal) -
     before = note_of(journal, grant.refresh_token)
     if before is not None and before.ended:
         raise GrantExpired(before.ended)
-    note = Note(_mark(grant.refresh_token), utc_now())
+    sent, last = before.sent if before is not None else 0, ""
+    while sent < _MOST_SENDS:
+        sent += 1
+        try:
+            return _sent(grant, refresh, journal, Note(_mark(grant.refresh_token), utc_now(), sent=sent))
+        except (NotReachable, UnexpectedAnswer) as error:
+            # One that answered has acted: whatever it said, sending again at once would be a second use.
+            if isinstance(error, PatientMismatch) or not may_have_acted(error) or _answered(error):
+                raise
+            last = f" This came of the last: {error.args[0]}"
+        if sent < _MOST_SENDS:
+            time.sleep(PAUSE_S)
+    raise GrantExpired(_LOST_TWICE + last, hint=_by_hand(journal))
+
+
+def _sent(grant: Grant, refresh: Callable[[Grant], Grant], journal: Journal, note: Note) -> Grant:
+    """Ask once, noted before; what is known of the refresh token afterwards stands in the journal."""
     journal.write(note)
-    asked = _Asking(refresh, lost=before is not None)
     try:
-        return asked.once_or_twice(grant)
+        return refresh(grant)
     except (GrantExpired, PatientMismatch) as error:
         refused = isinstance(error, GrantExpired)
-        ended = _ANSWER_LOST if asked.lost and refused else error.args[0]
+        ended = _ANSWER_LOST if refused and note.sent > 1 else error.args[0]
         journal.write(replace(note, ended=ended))
         if refused:
             raise GrantExpired(ended) from None
         raise
     except S4SError as error:
-        if before is None and not asked.lost and not may_have_acted(error):
-            journal.clear()
+        if not may_have_acted(error):
+            _take_back(journal, note)
         raise
 
 
-class _Asking:
-    """Whether an answer was lost outlives the exception that says so."""
+def _take_back(journal: Journal, note: Note) -> None:
+    """Note that a request used nothing up: it counts as never sent."""
+    if note.sent > 1:
+        journal.write(replace(note, sent=note.sent - 1))
+    else:
+        journal.clear()
 
-    def __init__(self, refresh: Callable[[Grant], Grant], *, lost: bool) -> None:
-        self._refresh = refresh
-        self.lost = lost
 
-    def once_or_twice(self, grant: Grant) -> Grant:
-        try:
-            return self._refresh(grant)
-        except (NotReachable, UnexpectedAnswer) as error:
-            if self.lost or not may_have_acted(error):
-                raise
-        self.lost = True
-        time.sleep(PAUSE_S)
-        return self._refresh(grant)
+def _by_hand(journal: Journal) -> str:
+    again = "Connect again: the participant has to approve once more."
+    if journal.place is None:
+        return again
+    return f"{again} If the server was merely out of order, delete {journal.place}: it is then asked for again."
 
 
 class Watch:
@@ -188,11 +213,17 @@ def may_have_acted(error: S4SError) -> bool:
     Parameters
     ----------
     error : S4SError
-        What the request ended with.
+        What the request ended with: no answer, a failure, or an answer of success that cannot be used.
     """
     if isinstance(error, NotReachable):
         return error.sent
-    return isinstance(error, UnexpectedAnswer) and error.status is not None and error.status >= 500
+    status = error.status if isinstance(error, UnexpectedAnswer) else None
+    # RFC 9110, 15.6.4: a server that answers 503 does not handle the request.
+    return status is not None and (status in _SUCCESS or (status >= 500 and status != _UNAVAILABLE))
+
+
+def _answered(error: S4SError) -> bool:
+    return isinstance(error, UnexpectedAnswer) and error.status in _SUCCESS
 
 
 def _mark(token: Secret) -> str:

@@ -18,6 +18,7 @@ from s4s_lab.values import Secret
 from s4s_lab.values.origins import without_query
 
 _MAX_BYTES = 64 << 10
+_OK = 200
 _SHORTEST_S, _LONGEST_S = 30, 86_400
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
@@ -80,13 +81,15 @@ def read_response(answer: Answer) -> TokenResponse:
     """
     where = f"The token endpoint {without_query(answer.url)}"
     if len(answer.body) > _MAX_BYTES:
-        raise unusable(f"{where} sent more than {_MAX_BYTES >> 10} KiB.")
+        raise unusable(f"{where} sent more than {_MAX_BYTES >> 10} KiB.", status=answer.status)
     if "json" not in answer.headers.get("content-type", "json").lower():
-        raise unusable(f"{where} answered with something that is no JSON (HTTP status {answer.status}).")
+        said = f"{where} answered with something that is no JSON (HTTP status {answer.status})."
+        raise unusable(said, status=answer.status)
     try:
         return msgspec.json.decode(answer.body, type=TokenResponse, dec_hook=_hide)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise unusable(f"{where} answered with no usable JSON object (HTTP status {answer.status}).") from None
+        said = f"{where} answered with no usable JSON object (HTTP status {answer.status})."
+        raise unusable(said, status=answer.status) from None
 
 
 def _hide(kind: type, value: object) -> Secret:
@@ -150,10 +153,10 @@ def grant_of(response: TokenResponse, *, previous: Grant | None, scope: str, ask
         If a renewal names another patient.
     """
     if str(response.token_type).lower() != "bearer":
-        raise unusable("The token response is of another token_type than Bearer.")
+        raise unusable("The token response is of another token_type than Bearer.", status=_OK)
     access_token = _checked(response.access_token, "access_token")
     if access_token is None:
-        raise unusable("The token response holds no access_token.")
+        raise unusable("The token response holds no access_token.", status=_OK)
     lifetime_s = lifetime_of(response.expires_in)
     return Grant(
         access_token=access_token,
@@ -173,7 +176,7 @@ def _checked(token: Secret | None, name: str) -> Secret | None:
         return None
     # Any other character could end a header line and begin another (RFC 6749, appendix A: VSCHAR).
     if _TOKEN.fullmatch(token.reveal()) is None:
-        raise unusable(f"The token response's {name} holds characters that no token has.")
+        raise unusable(f"The token response's {name} holds characters that no token has.", status=_OK)
     return token
 
 
@@ -190,7 +193,7 @@ def _patient_id(patient: object, previous: Grant | None) -> str:
             hint="Ask for the scope launch/patient; if that was asked, the server does not support standalone launch.",
         )
     if not isinstance(patient, str) or _FHIR_ID.fullmatch(patient) is None:
-        raise unusable("The token response's patient is no FHIR id.")
+        raise unusable("The token response's patient is no FHIR id.", status=_OK)
     if previous is not None and patient != previous.patient_id:
         raise PatientMismatch("The server renewed the grant for another patient.")
     return patient

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import parse_qs
 
-Loss = Literal["before", "after", "gateway"]
+Loss = Literal["before", "after", "gateway", "page", "cut", "down"]
+_RUBBISH = {"page": "<html>Please sign in</html>", "cut": '{"access_token": "s4s_sandbox_acc'}
 
 
 class RotatingServer:
@@ -47,7 +48,7 @@ class RotatingServer:
         """End the access token, as time would."""
         self.good.clear()
 
-    def refresh(self, token: str) -> tuple[int, dict[str, object]] | None:
+    def refresh(self, token: str) -> tuple[int, dict[str, object] | str] | None:
         """Answer a refresh; None: the connection breaks before anything of the answer is sent."""
         with self._lock:
             self.asked.append(token)
@@ -55,6 +56,8 @@ class RotatingServer:
             loss = self.losses.pop(0) if self.losses else None
             if loss == "before":
                 return None
+            if loss == "down":
+                return 503, {}
             if token != f"s4s_sandbox_refresh_{self.number}":
                 if not (self.forgives_retry and token == f"s4s_sandbox_refresh_{self.number - 1}"):
                     self.reuse_seen += 1
@@ -68,6 +71,8 @@ class RotatingServer:
                 return None
             if loss == "gateway":
                 return 502, {}
+            if loss in _RUBBISH:
+                return 200, _RUBBISH[loss]
             tokens = {
                 "access_token": f"s4s_sandbox_access_{self.number}",
                 "refresh_token": f"s4s_sandbox_refresh_{self.number}",
@@ -86,11 +91,11 @@ def _handler(server: RotatingServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
             """Keep quiet."""
 
-        def _send(self, answer: tuple[int, dict[str, object]] | None) -> None:
+        def _send(self, answer: tuple[int, dict[str, object] | str] | None) -> None:
             if answer is None:
                 self.close_connection = True
                 return
-            body = json.dumps(answer[1]).encode()
+            body = (answer[1] if isinstance(answer[1], str) else json.dumps(answer[1])).encode()
             self.send_response(answer[0])
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

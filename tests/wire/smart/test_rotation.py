@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from s4s_lab.errors import GrantExpired, NotReachable, PatientMismatch
+from s4s_lab.errors import GrantExpired, NotReachable, PatientMismatch, UnexpectedAnswer
 from s4s_lab.net import HttpClient
 from s4s_lab.smart import FileGrants, Grant, GrantOrigin, GrantStore, MemoryGrants, refresh_grant, renewal
 from s4s_lab.values import Registration, Secret
@@ -88,16 +88,47 @@ def test_a_refused_refresh_token_is_never_sent_again(server: RotatingServer, gra
     assert server.asked == ["s4s_sandbox_refresh_1"]
 
 
-def test_two_lost_answers_leave_the_grant_and_the_next_try_sends_once(
-    server: RotatingServer, grants: GrantStore
+def test_after_two_lost_answers_only_a_person_has_it_sent_again(server: RotatingServer, grants: GrantStore) -> None:
+    server.losses = ["before"] * 9
+    for _ in range(4):
+        with pytest.raises(GrantExpired, match=r"both answers were lost.*Connect again"):
+            _renew(server, grants)
+    assert server.asked == ["s4s_sandbox_refresh_1"] * 2
+    assert isinstance(grants.failure, GrantExpired)
+
+
+def test_a_lost_answer_counts_over_processes_and_tells_how_a_person_overrules(
+    server: RotatingServer, tmp_path: Path
 ) -> None:
-    server.losses = ["before", "before", "before"]
-    with pytest.raises(NotReachable):
-        _renew(server, grants)
+    path, server.losses = _kept(server, tmp_path).path, ["before"] * 2
+    for _ in range(3):
+        with pytest.raises(GrantExpired, match=r"out of order, delete \S+one\.json\.journal: it is then asked"):
+            _renew(server, FileGrants(path))
     assert len(server.asked) == 2
-    with pytest.raises(NotReachable):
+    path.with_name("one.json.journal").unlink()
+    assert _renew(server, FileGrants(path)).generation == 2
+
+
+@pytest.mark.parametrize("loss", ["page", "cut"])
+def test_an_answer_of_success_that_cannot_be_used_is_a_lost_one_and_not_sent_again_at_once(
+    server: RotatingServer, grants: GrantStore, loss: Loss
+) -> None:
+    server.losses = [loss]
+    with pytest.raises(UnexpectedAnswer):
         _renew(server, grants)
-    assert len(server.asked) == 3
+    assert server.asked == ["s4s_sandbox_refresh_1"]
+    with pytest.raises(GrantExpired, match="its answer with the next refresh token was lost"):
+        _renew(server, grants)
+    assert server.asked == ["s4s_sandbox_refresh_1"] * 2
+
+
+def test_a_server_that_does_not_handle_requests_uses_nothing_up(server: RotatingServer, grants: GrantStore) -> None:
+    server.losses = ["down"] * 5
+    for _ in range(5):
+        with pytest.raises(UnexpectedAnswer, match="503"):
+            _renew(server, grants)
+    server.losses = ["gateway"]
+    server.forgives_retry = True
     assert _renew(server, grants).generation == 2
 
 
@@ -176,10 +207,10 @@ def test_a_damaged_note_counts_as_none(server: RotatingServer, tmp_path: Path) -
 
 
 def test_a_failure_is_remembered_until_a_renewal_works(server: RotatingServer, grants: GrantStore) -> None:
-    server.losses = ["before", "before"]
-    with pytest.raises(NotReachable):
+    server.losses = ["down"]
+    with pytest.raises(UnexpectedAnswer):
         _renew(server, grants)
-    assert isinstance(grants.failure, NotReachable)
+    assert isinstance(grants.failure, UnexpectedAnswer)
     _renew(server, grants)
     assert grants.failure is None
 
