@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import webbrowser
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,7 @@ def run(
         _check_place(dataset)
     client = Told(client_id, client_secret_file, registration, redirect_port, scope)
     launch_token = _launch_token(ehr_launch, fhir_url)
-    with progress(total=1, unit="server") as bar:
+    with _interruptible(), progress(total=1, unit="server") as bar:
         pending = prepare_launch(
             fhir_url,
             client.registration(),
@@ -90,7 +91,7 @@ def run(
             launch_token=launch_token,
             patience=Patience(max_wait, bar.waiting, bar.sleep),
         )
-    with closing(pending):
+    with _interruptible(), closing(pending):
         _present(pending, print_url=print_url, json_output=json_output)
         data = data or open_dataset(dataset)
         link = _answered(pending, timeout)
@@ -113,6 +114,12 @@ def _answered(pending: PendingLaunch, timeout_s: float) -> Connection:
     except LaunchNotFinished as error:
         again = "Run the command again; --timeout gives the participant longer."
         raise LaunchNotFinished(error.args[0], hint=again) from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         note("s4s: Interrupted; nobody was connected.")
         raise typer.Exit(130) from None
@@ -139,11 +146,11 @@ def _launch_token(opened_at: str | None, fhir_url: str) -> Secret | None:
 
 def _present(pending: PendingLaunch, *, print_url: bool, json_output: bool) -> None:
     """Show the address, open a browser where a person sits in front of one, take a pasted answer on stdin."""
+    tell = note if json_output else say
     if print_url:
-        say(pending.authorize_url)
+        tell(pending.authorize_url)
         sys.stdout.flush()
     else:
-        tell = note if json_output else say
         tell("Open this address in a browser and answer the consent page:")
         tell(pending.authorize_url)
         tell("If the browser cannot come back here, paste the address it ended on:")

@@ -10,7 +10,7 @@ from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
 from s4s_lab.cli.output import DONE, command, emit, note, say
 from s4s_lab.connection import Connection, kept_access
-from s4s_lab.errors import NotInDataset
+from s4s_lab.errors import NotInDataset, UsageError
 from s4s_lab.lake import ConnectionRecord
 from s4s_lab.smart import LAUNCH_PATIENCE
 from s4s_lab.values.origins import base_url, without_query
@@ -45,6 +45,9 @@ def run(
         records = [record for record in records if record.fhir_url == base_url(fhir_url)]
     if not records:
         raise NotInDataset("The dataset has no connection of this patient at that server.")
+    servers = {record.fhir_url for record in records}
+    if len(servers) > 1:
+        raise UsageError(f"{len(servers)} servers know this patient.", hint="Say which one: --fhir-url URL.")
 
     given_back = [record for record in records if kept_access(record.grants_path).state == "disconnected"]
     for record in given_back:

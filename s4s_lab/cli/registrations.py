@@ -8,7 +8,7 @@ from pathlib import Path
 
 from s4s_lab.errors import UsageError
 from s4s_lab.smart import redirect_uri_here
-from s4s_lab.values import S4S_SCOPE, Registration, Secret, read_secret
+from s4s_lab.values import S4S_SCOPE, Registration
 
 _AT_THE_KEYBOARD = Path("-")
 
@@ -74,8 +74,18 @@ class Told:
         scope = self.scope or S4S_SCOPE
         if self.secret_file == _AT_THE_KEYBOARD:
             return Registration.ask(client_id, redirect_uri=self.redirect_uri, scope=scope)
-        given = os.environ.get("S4S_CLIENT_SECRET")
-        secret = Secret(given) if given else None
-        return Registration(
-            client_id, read_secret(self.secret_file) if self.secret_file else secret, self.redirect_uri, scope
+        around = self._around(client_id) | {"S4S_REDIRECT_URI": self.redirect_uri, "S4S_SCOPE": scope}
+        if self.secret_file is not None:
+            around |= {"S4S_CLIENT_SECRET_FILE": str(self.secret_file)}
+        found = Registration.from_environment(around)
+        assert found is not None  # noqa: S101  for the type checker: its client id is there
+        return found
+
+    def _around(self, client_id: str) -> dict[str, str]:
+        """Return what the environment says of this client: nothing, when it is about another one."""
+        about = os.environ.get("S4S_CLIENT_ID") or client_id
+        return {"S4S_CLIENT_ID": client_id} | (
+            {name: value for name, value in os.environ.items() if name.startswith("S4S_") and name != "S4S_CLIENT_ID"}
+            if about == client_id
+            else {}
         )

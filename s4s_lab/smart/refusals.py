@@ -15,7 +15,7 @@ _MEANING = {
     ),
     "invalid_client": (
         "The server does not accept this client id and secret or key.",
-        "Check the registration: the secret may be wrong or renewed, or belong to another server; so may the key.",
+        "Check the registration: its secret or key may be missing, wrong, renewed since, or of another server.",
     ),
     "unauthorized_client": (
         "The server knows this client, but does not allow it this way of launching.",
@@ -76,12 +76,30 @@ def refusal(error: str, description: str = "", *, secrets: Iterable[Secret | Non
     RFC 6749, sections 4.1.2.1 and 5.2: codes and the characters allowed in them.
     """
     code = _NOT_A_CODE.sub("", error)[:64]
-    meaning, hint = _MEANING.get(
-        code, ("The server refused the launch.", "Launch again, or ask the server's operator.")
-    )
+    meaning, hint = _MEANING.get(code, _UNKNOWN)
     quoted = quotable(description, secrets)
     said = f' It says: "{quoted}".' if quoted else ""
     return LaunchRefused(f"{meaning}{said} ({code})", error=code, hint=hint)
+
+
+def without_state(error: str) -> LaunchRefused:
+    """Build the exception for an error that says of no launch that it is meant; it quotes nothing.
+
+    Parameters
+    ----------
+    error : str
+        The error code; named if it is one of the standard's, since any page can have sent it.
+
+    References
+    ----------
+    RFC 6749, section 4.1.2.1: `state` is required where the request had it.
+    """
+    named = error if error in _MEANING else "one of no known kind"
+    return LaunchRefused(
+        f"The server sent an error without state: {named}.",
+        error="no_state",
+        hint="Launch again if that was you. If not, go on: any page can send that, and it ends nothing.",
+    )
 
 
 def quotable(text: str, secrets: Iterable[Secret | None] = ()) -> str:

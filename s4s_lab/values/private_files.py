@@ -30,7 +30,7 @@ def require_private_folder(folder: Path) -> None:
     found = folder.stat()
     if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
         raise UsageError(
-            f"The folder {folder} is open to other users, so no grant is kept in it.",
+            f"The folder {folder} is open to other users, so nothing secret is kept in it.",
             hint=f"Use a folder of its own, or close this one: chmod 700 {folder}",
         )
 
@@ -57,15 +57,15 @@ def read_private(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UsageError(f"{path} cannot be read as a grant file: {error.strerror}.") from None
+        raise UsageError(f"{path} cannot be read as a file with secrets: {error.strerror}.") from None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
-            raise UsageError(f"{path} is no grant file.")
+            raise UsageError(f"{path} is no file with secrets: it is no regular file, or too large.")
         if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
             raise UsageError(
-                f"{path} can be read by other users, so the grant in it is not used.",
-                hint=f"If nobody has read it, close it: chmod 600 {path}; else connect again.",
+                f"{path} can be read by other users, so what is in it is not used.",
+                hint=f"If nobody has read it: chmod 600 {path}. Else have its secret renewed, or connect again.",
             )
         return file.read(_MAX_BYTES)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
 from s4s_lab.errors import UsageError
 from s4s_lab.values.private_files import read_private
@@ -17,6 +19,16 @@ from s4s_lab.values.secret import Secret
 S4S_SCOPE = "patient/*.read launch/patient offline_access"
 DEMO_REDIRECT_URI = "http://127.0.0.1:8723/callback"
 _MAX_SECRET_CHARACTERS = 65_536
+_FIELDS = ("client_id", "client_secret", "redirect_uri", "scope", "private_key_file", "key_id", "pkce")
+# Of a server's answer to a registration (RFC 7591), and like ours.
+_OF_A_SERVER = ("redirect_uris", "client_name", "client_uri", "client_secret_expires_at", "client_id_issued_at")
+
+
+def _typed(prompt: str) -> str:
+    """Return what is typed without showing it; where there is no terminal, and so nothing to show, a line of stdin."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", getpass.GetPassWarning)
+        return getpass.getpass(prompt)
 
 
 def read_secret(path: Path) -> Secret:
@@ -34,8 +46,10 @@ def read_secret(path: Path) -> Secret:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")[:_MAX_SECRET_CHARACTERS].strip()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"No secret can be read from {path}.") from None
+    except OSError as error:
+        raise UsageError(f"No secret can be read from {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"No secret can be read from {path}: it is no text.") from None
     if not text:
         raise UsageError(f"{path} holds no secret: it is empty.")
     return Secret(text)
@@ -106,7 +120,8 @@ class Registration:
     Raises
     ------
     UsageError
-        If a public client is to go without PKCE.
+        If a secret or key is bare text, which would be shown wherever the registration is, or a public client is to go
+        without PKCE.
 
     References
     ----------
@@ -121,6 +136,13 @@ class Registration:
     pkce: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.client_secret, Secret | None):
+            raise UsageError(
+                "The client secret is bare text, which every repr and traceback would show.",
+                hint="Use Registration.from_file, from_environment or ask, or wrap it: s4s_lab.values.Secret(text).",
+            )
+        if not isinstance(self.private_key, PrivateKey | None):
+            raise UsageError("The private key is no PrivateKey.", hint="Use s4s_lab.values.PrivateKey.from_file(path).")
         if not (self.pkce or self.confidential):
             raise UsageError(
                 "A public client cannot go without PKCE.", hint="Register with a secret or a key, or leave PKCE on."
@@ -155,8 +177,9 @@ class Registration:
         except (OSError, ValueError, RecursionError):
             raise UsageError(f"No registration can be read from {path}: no JSON file is there.") from None
         fields = found.get("registration", found) if isinstance(found, dict) else None
-        if not _texts_but_pkce(fields):
-            raise UsageError(f"{path} holds no registration.", hint='It needs a "client_id", and texts only.')
+        if not isinstance(fields, dict):
+            raise UsageError(f"{path} holds no registration.", hint='It needs a "client_id".')
+        _require_known(fields, path)
         key_file = fields.get("private_key_file")
         key = PrivateKey.from_file(path.parent / key_file, fields.get("key_id")) if key_file else None
         secret = fields.get("client_secret")
@@ -186,7 +209,8 @@ class Registration:
         secret_file, secret, key_file = (fields[f"client_{name}"] for name in ("secret_file", "secret", "key_file"))
         kept = read_secret(Path(secret_file)) if secret_file else Secret(secret) if secret else None
         key = PrivateKey.from_file(Path(key_file), fields["client_key_id"]) if key_file else None
-        return cls._made(fields | {"pkce": around.get("S4S_PKCE") != "0"}, kept, key, "The environment has")
+        pkce = _switched(around.get("S4S_PKCE"), "S4S_PKCE")
+        return cls._made(fields | {"pkce": pkce}, kept, key, "The environment has")
 
     @classmethod
     def ask(
@@ -208,7 +232,7 @@ class Registration:
         """
         try:
             client_id = client_id or input("Client id: ").strip()
-            secret = getpass.getpass("Client secret (empty for a public client): ").strip()
+            secret = _typed("Client secret (empty for a public client): ").strip()
         except EOFError:
             raise UsageError("Nobody is there to enter the client id and secret.") from None
         fields = {"client_id": client_id, "redirect_uri": redirect_uri, "scope": scope}
@@ -222,7 +246,23 @@ class Registration:
         return cls(fields["client_id"], secret, private_key=key, pkce=fields.get("pkce") is not False, **given)
 
 
-def _texts_but_pkce(fields: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(fields, dict) and all(
-        isinstance(value, bool if name == "pkce" else str | None) for name, value in fields.items()
-    )
+def _require_known(fields: Mapping[str, Any], path: Path) -> None:
+    """Refuse values of another kind, and names that are almost ours: a secret under a wrong name would be no secret.
+
+    Others are let pass: a server's answer to a registration (RFC 7591) has many.
+    """
+    for name, value in fields.items():
+        if name in _FIELDS and not isinstance(value, bool if name == "pkce" else str | None):
+            kind = "true or false" if name == "pkce" else "a text"
+            raise UsageError(f'{path} holds no registration: "{name}" is not {kind}.')
+        meant = [] if name in _FIELDS or name in _OF_A_SERVER else get_close_matches(name, _FIELDS, 1, 0.75)
+        if meant and meant[0] not in fields:
+            raise UsageError(f'{path} says "{name}", which nothing is called.', hint=f'Is "{meant[0]}" meant?')
+
+
+def _switched(text: str | None, name: str) -> bool:
+    if text is None or text.strip().lower() in ("", "1", "true", "yes", "on"):
+        return True
+    if text.strip().lower() in ("0", "false", "no", "off"):
+        return False
+    raise UsageError(f"{name} is {text!r}, which is neither 1 nor 0.")

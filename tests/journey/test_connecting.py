@@ -137,6 +137,24 @@ def test_who_was_disconnected_is_left_out_of_a_nightly_pull_and_not_failed(synth
     assert len(json.loads(s4s("pull", "--dataset", study, "--json").stdout)["connections"]) == 2
 
 
+def test_with_json_the_address_stands_beside_the_one_object(synthetic: Sandbox, tmp_path: Path) -> None:
+    command = [S4S, "connect", synthetic.fhir_url, "--dataset", str(tmp_path / "study"), "--print-url", "--json"]
+    command += ["--redirect-port", str(free_port())]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as running:
+        assert running.stderr is not None
+        synthetic.approve(running.stderr.readline().strip(), 0)
+        said, _ = running.communicate(timeout=60)
+    assert (running.returncode, json.loads(said)["outcome"]) == (0, "done")
+
+
+def test_a_patient_id_that_two_servers_know_is_not_disconnected_at_both(synthetic: Sandbox, tmp_path: Path) -> None:
+    data = open_dataset(tmp_path / "study")
+    for server in ("https://one.example/fhir", "https://two.example/fhir"):
+        data.connection(server, "p1")
+    refused(s4s("disconnect", "p1", "--dataset", data.path()), 2, "2 servers know this patient.*--fhir-url URL")
+
+
 def test_of_several_connections_the_one_that_fails_is_named(synthetic: Sandbox, tmp_path: Path) -> None:
     study = tmp_path / "study"
     for number in range(2):

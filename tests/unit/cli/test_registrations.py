@@ -111,3 +111,30 @@ def test_an_ehr_launch_has_to_come_from_the_server_that_was_named() -> None:
     assert _launch_token(None, "https://ehr.example/fhir") is None
     with pytest.raises(UsageError, match=r"begun by https://ehr\.example/fhir, not by https://other\.example"):
         _launch_token(opened, "https://other.example/fhir")
+
+
+@pytest.mark.parametrize(
+    ("about", "secret"), [(None, "of-the-environment"), ("app", "of-the-environment"), ("other", None)]
+)
+def test_the_secret_of_one_client_never_goes_to_another(
+    environment: pytest.MonkeyPatch, about: str | None, secret: str | None
+) -> None:
+    environment.setenv("S4S_CLIENT_SECRET", "of-the-environment")
+    if about is not None:
+        environment.setenv("S4S_CLIENT_ID", about)
+    found = _told("app", redirect_port=9000).registration()
+    assert found is not None
+    assert (found.client_secret.reveal() if found.client_secret else None) == secret
+    assert (found.client_id, found.redirect_uri) == ("app", "http://127.0.0.1:9000/callback")
+
+
+def test_a_key_and_a_secret_file_of_the_environment_count_for_a_client_named_by_option(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mounted").write_text("in-a-file")
+    environment.setenv("S4S_CLIENT_SECRET_FILE", str(tmp_path / "mounted"))
+    environment.setenv("S4S_PKCE", "0")
+    found = _told("app", redirect_port=9000).registration()
+    assert found is not None
+    assert found.client_secret is not None
+    assert (found.client_secret.reveal(), found.pkce) == ("in-a-file", False)

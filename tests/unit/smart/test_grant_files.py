@@ -89,14 +89,14 @@ def test_a_symbolic_link_in_place_of_the_file_is_refused(path: Path, tmp_path: P
     elsewhere = FileGrants.keep(tmp_path / "other" / "two.json", ORIGIN, GRANT).path
     FileGrants.prepare(path)
     path.symlink_to(elsewhere)
-    with pytest.raises(UsageError, match="cannot be read as a grant file"):
+    with pytest.raises(UsageError, match="cannot be read as a file with secrets"):
         FileGrants(path).read()
 
 
 def test_a_pipe_in_place_of_the_file_is_refused_without_waiting_for_a_writer(path: Path) -> None:
     FileGrants.prepare(path)
     os.mkfifo(path, 0o600)
-    with pytest.raises(UsageError, match="no grant file"):
+    with pytest.raises(UsageError, match="no file with secrets"):
         FileGrants(path).read()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,8 +109,51 @@ def test_pkce_is_switched_off_by_a_file_or_the_environment_only_when_said_so(tmp
 @pytest.mark.parametrize("pkce", ["false", 0, [False]])
 def test_pkce_in_a_file_is_true_or_false_and_nothing_like_it(tmp_path: Path, pkce: object) -> None:
     path = _file(tmp_path, {"client_id": "app", "client_secret": "s3cret", "pkce": pkce})
-    with pytest.raises(UsageError, match="holds no registration"):
+    with pytest.raises(UsageError, match='holds no registration: "pkce" is not true or false'):
         Registration.from_file(path)
+
+
+@pytest.mark.parametrize(("said", "pkce"), [("no", False), ("OFF", False), ("false", False), ("", True), ("Yes", True)])
+def test_a_switch_in_the_environment_is_read_as_people_write_it(said: str, pkce: bool) -> None:
+    found = Registration.from_environment({"S4S_CLIENT_ID": "app", "S4S_CLIENT_SECRET": "s", "S4S_PKCE": said})
+    assert found is not None
+    assert found.pkce is pkce
+
+
+def test_a_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(UsageError, match="neither 1 nor 0"):
+        Registration.from_environment({"S4S_CLIENT_ID": "app", "S4S_PKCE": "sometimes"})
+
+
+@pytest.mark.parametrize("wrong", ["client_secert", "clientsecret", "client_secret_", "Client_Secret"])
+def test_a_misspelt_secret_is_no_public_client(tmp_path: Path, wrong: str) -> None:
+    path = _file(tmp_path, {"client_id": "app", wrong: "s3cret"})
+    with pytest.raises(UsageError, match='Is "client_secret" meant') as caught:
+        Registration.from_file(path)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_servers_whole_answer_to_a_registration_is_a_registration(tmp_path: Path) -> None:
+    """RFC 7591, section 3.2.1: the example's members, of which ours are some."""
+    answer = {
+        "client_id": "s6BhdRkqt3",
+        "client_secret": "cf136dc3c1fc93f31185e5885805d",
+        "client_id_issued_at": "2893256800",
+        "client_secret_expires_at": "2893276800",
+        "redirect_uri": "https://a/b",
+        "client_name": "My Example Client",
+        "jwks_uri": "https://client.example.org/my_public_keys.jwks",
+        "token_endpoint_auth_method": "client_secret_basic",
+        "logo_uri": "https://client.example.org/logo.png",
+    }
+    assert Registration.from_file(_file(tmp_path, answer)).client_id == "s6BhdRkqt3"
+
+
+@pytest.mark.parametrize("given", [{"client_secret": "s3cret"}, {"private_key": "key.pem"}, {"private_key": Path("k")}])
+def test_a_secret_as_bare_text_is_refused_where_it_is_made(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"bare text|no PrivateKey") as caught:
+        Registration("app", **given)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_public_client_cannot_go_without_pkce() -> None:
