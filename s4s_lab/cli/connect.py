@@ -18,7 +18,7 @@ from s4s_lab.cli.output import command, emit, note, say
 from s4s_lab.cli.registrations import Told
 from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
 from s4s_lab.errors import LaunchNotFinished, S4SError, UsageError
-from s4s_lab.lake import open_dataset
+from s4s_lab.lake import Dataset, open_dataset
 from s4s_lab.net import Patience
 from s4s_lab.smart import LAUNCH_PATIENCE, EhrLaunch
 from s4s_lab.sync.progress import progress
@@ -95,6 +95,7 @@ def run(
         _present(pending, print_url=print_url, json_output=json_output)
         data = data or open_dataset(dataset)
         link = _answered(pending, timeout)
+    _note_a_shared_pseudonym(data, link, participant)
     record = data.connection(link.fhir_url, link.patient_id, participant)
     link = link.kept_at(record.grants_path, keyring=keyring)
     if json_output:
@@ -114,6 +115,17 @@ def _answered(pending: PendingLaunch, timeout_s: float) -> Connection:
     except LaunchNotFinished as error:
         again = "Run the command again; --timeout gives the participant longer."
         raise LaunchNotFinished(error.args[0], hint=again) from None
+
+
+def _note_a_shared_pseudonym(data: Dataset, link: Connection, participant: str | None) -> None:
+    """Say when a pseudonym is another patient's of the same server already; at two servers it may be one person."""
+    others = [
+        record.patient_id
+        for record in data.connections()
+        if participant is not None and record.participant_id == participant and record.fhir_url == link.fhir_url
+    ]
+    if [one for one in others if one != link.patient_id]:
+        note(f"note: {participant} is another patient's pseudonym at this server already; both have it now")
 
 
 @contextmanager

@@ -155,6 +155,11 @@ def test_a_patient_id_that_two_servers_know_is_not_disconnected_at_both(syntheti
     refused(s4s("disconnect", "p1", "--dataset", data.path()), 2, "2 servers know this patient.*--fhir-url URL")
 
 
+def test_a_pseudonym_that_another_patient_has_is_noted(synthetic: Sandbox, tmp_path: Path) -> None:
+    said = [connect(synthetic, tmp_path / "study", "--participant", "P-1", participant=n).stderr for n in (0, 0, 1)]
+    assert ["another patient's pseudonym" in one for one in said] == [False, False, True]
+
+
 def test_of_several_connections_the_one_that_fails_is_named(synthetic: Sandbox, tmp_path: Path) -> None:
     study = tmp_path / "study"
     for number in range(2):
