@@ -116,7 +116,7 @@ class LaunchRefused(AuthorizationError):
     message : str
         What was refused, with the server's own description.
     error : str
-        The OAuth 2.0 error code (RFC 6749, sections 4.1.2.1 and 5.2), or one of ours: `state_mismatch`,
+        The OAuth 2.0 error code (RFC 6749, sections 4.1.2.1 and 5.2), or one of ours: `state_mismatch`, `no_state`,
         `issuer_mismatch`.
     hint : str, optional
         What to do next.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from s4s_lab.connection.connection import Connection, connection_of, lacks_of
 from s4s_lab.errors import LaunchRefused, NotDeclared, S4SError, UsageError
@@ -35,6 +38,10 @@ from s4s_lab.values import Registration, Secret
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.origins import origin_of, without_query
 
+# The launches that may be waiting, by whom and what they are for.
+_newest: WeakValueDictionary[tuple[str, str, str | None], PendingLaunch] = WeakValueDictionary()
+_TO_PASTE = "Paste the address that the browser ended on, its page may have failed to load: "
+_newest_lock = threading.Lock()
 _UNKNOWN_CLIENT = ("invalid_client", "unauthorized_client")
 
 
@@ -94,6 +101,9 @@ def prepare_launch(
     patience: Patience = LAUNCH_PATIENCE,
 ) -> PendingLaunch:
     """Begin a launch, and listen for its answer where the redirect URI leads to this machine.
+
+    It is good for ten minutes. An older launch of this process that nobody has answered, with the same server, redirect
+    URI and participant_id, ends, and frees its port.
 
     Parameters
     ----------
@@ -165,6 +175,12 @@ def prepare_launch(
     launch = begin_launch(configuration, replace(used.registration, redirect_uri=returns_to), token=token)
     pending = PendingLaunch(launch, connect_with, listener, _lacks(configuration, used.registration, token))
     pending.watch(partial(used.forget_if_unknown, pending))
+    # The cell ran again: the link of its last run would keep the port, and wait for nobody.
+    key = configuration.fhir_url, used.registration.redirect_uri, participant_id
+    with _newest_lock:
+        older, _newest[key] = _newest.get(key), pending
+    if older is not None:
+        older.supersede()
     return pending
 
 
@@ -199,6 +215,7 @@ def connect(
     keyring: bool = False,
     allowed_origins: frozenset[str] = frozenset(),
     launch_token: Secret | str | None = None,
+    ask: Callable[[str], str] | None = None,
 ) -> Connection:
     """Launch, and wait until the participant has answered; may be interrupted.
 
@@ -207,9 +224,12 @@ def connect(
     fhir_url, registration, participant_id, redirect_uri, capture, grants_file, keyring, allowed_origins, launch_token
         As for `prepare_launch`.
     show : callable
-        Receives the authorize URL, for the participant to open.
+        Receives the authorize URL, for the participant to open; then what was wrong with a pasted answer.
     timeout_s : float
-        How long to wait [s].
+        How long to wait [s], at most ten minutes.
+    ask : callable, optional
+        Where the browser cannot come back here: gets a prompt, and returns the address that the browser ended on, which
+        somebody pastes. `input` by default; where there is nobody to ask it may raise EOFError.
 
     Raises
     ------
@@ -231,4 +251,18 @@ def connect(
     )
     with closing(pending):
         show(pending.authorize_url)
-        return pending.wait(timeout_s)
+        ends = time.monotonic() + timeout_s
+        if pending.start_url is None:
+            _paste(pending, show, ask or input, ends)
+        return pending.wait(max(0.0, ends - time.monotonic()))
+
+
+def _paste(pending: PendingLaunch, show: Callable[[str], None], ask: Callable[[str], str], ends: float) -> None:
+    """Ask for the address until it is one that counts, or the answer has come by itself meanwhile."""
+    while pending.status == "waiting" and time.monotonic() < ends:
+        try:
+            error = pending.take(ask(_TO_PASTE))
+        except (EOFError, NotImplementedError):  # nobody is there; NotImplementedError is a kernel's way to say so
+            return
+        if error is not None and pending.status == "waiting":
+            show(str(error))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -21,6 +22,8 @@ from s4s_lab.values import Registration, Secret
 
 _STATE_BYTES = 32
 _VERIFIER_BYTES = 64
+# A link that lies around, in a notebook or a mail, is good for this long.
+GOOD_FOR_S = 600.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +46,8 @@ class Launch:
         Of a launch that began in an EHR.
     nonce : Secret or None
         Ties an ID token to this launch; None where none is asked for.
+    begun : float
+        When, by the monotonic clock [s]; after ten minutes no answer counts any more.
 
     References
     ----------
@@ -56,26 +61,27 @@ class Launch:
     verifier: Secret | None
     token: Secret | None = None
     nonce: Secret | None = None
+    begun: float = field(default_factory=time.monotonic, compare=False)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long an answer still counts [s]."""
+        return max(0.0, self.begun + GOOD_FOR_S - time.monotonic())
 
     @property
     def scope(self) -> str:
         """What is asked for, in the form that the server understands."""
         return _scope(self.configuration, self.registration, from_ehr=self.token is not None)
 
-    def owns(self, redirected_to: str) -> bool:
-        """Say whether an answer may be taken for this launch's: its state is ours, or it is an error without any.
+    def owns(self, answer: dict[str, str]) -> bool:
+        """Say whether an answer is to this launch: its state is ours, and ten minutes are not over.
 
         Parameters
         ----------
-        redirected_to : str
-            As for `finish`.
-
-        Raises
-        ------
-        UsageError
-            If there is no answer in it.
+        answer : dict of str to str
+            From `read_answer`.
         """
-        return belongs_to(read_answer(redirected_to), self.state)
+        return belongs_to(answer, self.state) and self.seconds_left > 0
 
     def finish(self, client: HttpClient, redirected_to: str) -> Grant:
         """Turn the answer that the browser brought back into a grant.
@@ -110,7 +116,9 @@ class Launch:
         ScopeNarrowed
             If less was granted than asked.
         """
-        grant = self.redeem(client, redirected_to)
+        given = Secret(redirected_to)
+        del redirected_to  # some tracebacks show what their frames hold
+        grant = self._redeem(client, given)
         said = narrowed(grant, self.scope)
         if said:
             warnings.warn(ScopeNarrowed(said), stacklevel=2)
@@ -131,7 +139,12 @@ class Launch:
         UsageError, LaunchRefused, UnexpectedAnswer, NotReachable, Waiting
             As `finish`.
         """
-        code = code_of(read_answer(redirected_to), self.state, self.configuration)
+        given = Secret(redirected_to)
+        del redirected_to
+        return self._redeem(client, given)
+
+    def _redeem(self, client: HttpClient, given: Secret) -> Grant:
+        code = code_of(read_answer(given.reveal()), self.state, self.configuration)
         grant, id_token = redeem_code(
             client,
             self.configuration.token_endpoint,

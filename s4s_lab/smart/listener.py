@@ -10,21 +10,25 @@ from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from s4s_lab.errors import LaunchNotTried, LaunchRefused, S4SError, UsageError
+from s4s_lab.smart.answers import names_no_launch, read_answer
 from s4s_lab.smart.launch import Launch
 from s4s_lab.smart.loopback_server import LoopbackServer, Reply, Request
-from s4s_lab.smart.pages import connected_page, denied_page, refused_page, stray_page
+from s4s_lab.smart.pages import connected_page, denied_page, refused_page, stray_page, unclear_page
 from s4s_lab.smart.return_address import return_address
 
 _START_BYTES = 16
+_NOBODY = "No launch is waiting for it here, or it was used before."
 
 
 class RedirectListener:
     """Listens at the registered redirect URI, to the letter, and nowhere else.
 
-    Several listeners of one process share a port, told apart by `state`: so a cell may run twice, and participants may
-    be connected side by side, over the one redirect URI that a confidential client has registered.
+    Several listeners of one process share a port, told apart by `state`: so participants may be connected side by side,
+    over the one redirect URI that a confidential client has registered. The port is free as soon as the last one is
+    closed: the next program waits for it, so nobody stays to tell a browser that goes back that it is done.
 
     Parameters
     ----------
@@ -60,6 +64,8 @@ class RedirectListener:
         self._launch: Launch | None = None
         self._take: Callable[[str], S4SError | None] | None = None
         self._host = address.shown_host
+        self._default_port = f":{443 if address.public_base.startswith('https:') else 80}"
+        self._origins: frozenset[str] = frozenset()
         self._port = _Port.join(address.host, address.port, self)
 
     def listen(self, launch: Launch, take: Callable[[str], S4SError | None]) -> None:
@@ -73,6 +79,8 @@ class RedirectListener:
             Gets the address of an answer that may be this launch's, in another thread; returns None when that went
             well, else the error to show. What it returns decides about the page, not about going on to listen.
         """
+        parts = urlsplit(launch.configuration.authorization_endpoint)
+        self._origins = frozenset({f"{parts.scheme}://{parts.netloc}".lower()})
         self._launch, self._take = launch, take
 
     def close(self) -> None:
@@ -95,7 +103,24 @@ class RedirectListener:
         request : Request
             Of the port that is shared.
         """
-        return request.host == self._host and self._launch is not None
+        host = request.host.removesuffix(self._default_port)
+        return host == self._host and self._launch is not None
+
+    def welcomes(self, request: Request) -> bool:
+        """Say whether a request is a person's way through the launch; others are what pages do behind their backs.
+
+        Parameters
+        ----------
+        request : Request
+            Of the port that is shared.
+
+        References
+        ----------
+        Fetch Metadata Request Headers, section 2.2: `navigate` is what becomes the page of a tab.
+        """
+        if request.fetch_mode not in (None, "navigate"):
+            return False
+        return request.origin in (None, "null") or request.origin in self._origins
 
     def starts(self, path: str) -> bool:
         """Say whether a path is the one of this listener's `start_url`.
@@ -107,20 +132,25 @@ class RedirectListener:
         """
         return hmac.compare_digest(path.encode(), self._start_path.encode())
 
-    def owns(self, path: str, target: str) -> bool:
-        """Say whether a request may be the answer to this listener's launch.
+    def returns_to(self, path: str) -> bool:
+        """Say whether a path is the registered one.
 
         Parameters
         ----------
-        path, target : str
-            The request's, without and with its query.
-
-        Raises
-        ------
-        UsageError
-            If the path is the registered one, but there is no answer in the query.
+        path : str
+            Without query.
         """
-        return path == self._callback_path and self._launch is not None and self._launch.owns(target)
+        return path == self._callback_path
+
+    def owns(self, answer: dict[str, str]) -> bool:
+        """Say whether an answer is to this listener's launch.
+
+        Parameters
+        ----------
+        answer : dict of str to str
+            From `read_answer`.
+        """
+        return self._launch is not None and self._launch.owns(answer)
 
     def send_off(self) -> Reply:
         """Return the reply that sends the browser to the server."""
@@ -140,6 +170,8 @@ class RedirectListener:
             return Reply(HTTPStatus.OK, connected_page())
         if isinstance(error, LaunchRefused) and error.error == "access_denied":
             return Reply(HTTPStatus.OK, denied_page())
+        if isinstance(error, LaunchRefused) and error.error == "no_state":
+            return Reply(HTTPStatus.OK, unclear_page(error.args[0], error.hint))
         return Reply(HTTPStatus.OK, refused_page(error.args[0], error.hint))
 
 
@@ -174,18 +206,26 @@ class _Port:
         listeners = [one for one in list(self._listeners) if one.serves(request)]
         if not listeners:
             return Reply(HTTPStatus.MISDIRECTED_REQUEST, stray_page("This address is not the registered one."))
+        if not any(one.welcomes(request) for one in listeners):
+            return Reply(HTTPStatus.FORBIDDEN, stray_page("Another page asked for this, not you."))
         path = request.target.partition("?")[0]
         starting = [one for one in listeners if one.starts(path)]
         if starting:
             return starting[0].send_off()
-        try:
-            owners = [one for one in listeners if one.owns(path, request.target)]
-        except UsageError as error:
-            return Reply(HTTPStatus.BAD_REQUEST, stray_page(error.args[0]))
-        # An error without a state names no launch: with several waiting, it ends none of them.
-        if len(owners) == 1:
-            return owners[0].take(request.target)
-        return Reply(HTTPStatus.NOT_FOUND, stray_page("No launch is waiting for it here, or it was used before."))
+        return _answered([one for one in listeners if one.returns_to(path)], request.target)
+
+
+def _answered(listeners: list[RedirectListener], target: str) -> Reply:
+    """Hand an answer to the listener that it is for."""
+    if not listeners:
+        return Reply(HTTPStatus.NOT_FOUND, stray_page(_NOBODY))
+    try:
+        answer = read_answer(target)
+    except UsageError as error:
+        return Reply(HTTPStatus.BAD_REQUEST, stray_page(error.args[0]))
+    # An error without a state names no launch: most likely the newest one is meant.
+    owners = listeners[-1:] if names_no_launch(answer) else [one for one in listeners if one.owns(answer)]
+    return owners[0].take(target) if owners else Reply(HTTPStatus.NOT_FOUND, stray_page(_NOBODY))
 
 
 # A process can bind a port only once, whoever in it asks.
@@ -200,6 +240,6 @@ def _server(host: str, port: int, handle: Callable[[Request], Reply]) -> Loopbac
         why = "is used by another program" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
         raise LaunchNotTried(
             f"Port {port} on {host}, where the server will send the browser, {why}.",
-            hint="End that program (another notebook, perhaps), or register a redirect URI with another port "
-            "(s4s connect --redirect-port N).",
+            hint="End that program (another notebook, perhaps), or use a registered redirect URI with another port: "
+            "redirect_uri='http://127.0.0.1:PORT/callback', or --redirect-port PORT on the command line.",
         ) from None

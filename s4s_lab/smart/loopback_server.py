@@ -17,6 +17,8 @@ _HEAD_TIMEOUT_S = 5.0
 _FAREWELL_S = 45.0
 _LAST_WORDS_S = 5.0
 _BACKLOG = 128
+# The kernel's file descriptors are not for strangers to use up; a browser sends its request at once.
+_MAX_SILENT = 64
 _REQUEST_LINE = re.compile(r"(?P<method>[A-Z]{1,16}) (?P<target>/[\x21-\x7e]*) HTTP/1\.[01]", re.ASCII)
 # Nothing is loaded, kept, framed or told to the next page (RFC 9700, section 4.2.4: no leak by Referer).
 _HEADERS = {
@@ -41,11 +43,17 @@ class Request:
         Path and query, from `/` on; hidden from reprs, as the query holds a code.
     host : str
         The one `Host` header, in lower case.
+    origin : str or None
+        The `Origin` header, in lower case: which page asks. Links that are followed have none.
+    fetch_mode : str or None
+        The `Sec-Fetch-Mode` header, in lower case: `navigate` for what becomes the page of a tab.
     """
 
     method: str
     target: str = field(repr=False)
     host: str
+    origin: str | None = None
+    fetch_mode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,19 +91,24 @@ def parse_request(head: bytes) -> Request | None:
 
     References
     ----------
-    RFC 9112, sections 3 and 3.2: origin-form, exactly one `Host`.
+    RFC 9112, sections 3 and 3.2: origin-form, exactly one `Host`. RFC 6454, section 7: at most one `Origin`.
     """
     try:
         first, *lines = head.decode("ascii").removesuffix("\r\n\r\n").split("\r\n")
     except UnicodeDecodeError:
         return None
     match = _REQUEST_LINE.fullmatch(first)
-    hosts = [
-        value.strip().lower() for name, _, value in (line.partition(":") for line in lines) if name.lower() == "host"
-    ]
-    if match is None or len(hosts) != 1 or len(match["target"]) > _MAX_TARGET_CHARACTERS:
+    if match is None or len(match["target"]) > _MAX_TARGET_CHARACTERS:
         return None
-    return Request(match["method"], match["target"], hosts[0])
+    hosts, origins, modes = (_values(lines, name) for name in ("host", "origin", "sec-fetch-mode"))
+    if len(hosts) != 1 or len(origins) > 1 or len(modes) > 1:
+        return None
+    return Request(match["method"], match["target"], hosts[0], "".join(origins) or None, "".join(modes) or None)
+
+
+def _values(lines: list[str], header: str) -> list[str]:
+    fields = (line.partition(":") for line in lines)
+    return [value.strip().lower() for name, _, value in fields if name.lower() == header]
 
 
 class LoopbackServer:
@@ -125,6 +138,7 @@ class LoopbackServer:
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
         self._talks: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # no request yet; the oldest first
         self._thread = threading.Thread(target=self._run, name=f"s4s redirect {self.port}", daemon=True)
         self._thread.start()
 
@@ -158,6 +172,12 @@ class LoopbackServer:
         talk = self._loop.create_task(self._talk(reader, writer))
         self._talks.add(talk)
         talk.add_done_callback(self._talks.discard)
+        self._silent[talk] = writer
+        talk.add_done_callback(lambda done: self._silent.pop(done, None))
+        if len(self._silent) > _MAX_SILENT:
+            oldest = next(iter(self._silent))
+            self._silent.pop(oldest).close()  # a task that has not begun yet ends without its last words
+            oldest.cancel()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -176,6 +196,7 @@ class LoopbackServer:
                 head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             return Reply(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        self._silent.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # None outside of tasks only
         request = parse_request(head)
         if request is None:
             return Reply(HTTPStatus.BAD_REQUEST)

@@ -8,7 +8,8 @@ from typing import Literal
 Mood = Literal["good", "bad", "puzzled"]
 _SIGN = {"good": "✓", "bad": "!", "puzzled": "?"}
 _HUE = {"good": "#1a7f4b", "bad": "#b3261e", "puzzled": "#8a6100"}
-_BACK = "You can close this tab and go back to the notebook."
+_BACK = "You can close this tab and go back to where you began."
+_AGAIN = "Go back to where you began, and use the link there."
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -94,8 +95,21 @@ def denied_page() -> bytes:
         "puzzled",
         "Nothing was shared",
         "The approval was not given, so the study cannot read anything.",
-        "If that was not what you wanted, start again from the notebook.",
+        "If that was not what you wanted, start again from where you began.",
     )
+
+
+def unclear_page(what: str, hint: str) -> bytes:
+    """Return the page for an error that names no launch.
+
+    Parameters
+    ----------
+    what : str
+        What arrived, as one sentence.
+    hint : str
+        What to do next.
+    """
+    return page("puzzled", "Nothing was shared by this", what, hint)
 
 
 def stray_page(what: str) -> bytes:
@@ -106,4 +120,4 @@ def stray_page(what: str) -> bytes:
     what : str
         What is the matter, as one sentence.
     """
-    return page("puzzled", "Nothing is waiting for this", what, next_step="Go back to the notebook and use its link.")
+    return page("puzzled", "Nothing is waiting for this", what, next_step=_AGAIN)

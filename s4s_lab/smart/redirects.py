@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from s4s_lab.errors import LaunchNotTried, UsageError
 from s4s_lab.smart.listener import RedirectListener
-from s4s_lab.smart.return_address import return_address
+from s4s_lab.smart.return_address import require_return_address, return_address
 from s4s_lab.values import DEMO_REDIRECT_URI
 
 Capture = Literal["loopback", "proxy", "paste"]
@@ -122,10 +122,11 @@ def listen_for(
     Raises
     ------
     UsageError
-        If the redirect URI cannot be caught in the way that is wished for.
+        If the redirect URI cannot be caught in the way that is wished for, or is neither https nor of this machine.
     LaunchNotTried
         If the port is taken by another program.
     """
+    require_return_address(redirect_uri)
     address = return_address(redirect_uri)
     possible: Capture = address.way if address else "paste"
     if (capture or possible) == "paste":

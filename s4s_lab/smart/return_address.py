@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from s4s_lab.errors import UsageError
+from s4s_lab.values.origins import require_secure
+
 _ADDRESS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 _PROXIED = re.compile(r"(?P<prefix>/(?:.*/)?proxy/(?P<port>[1-9][0-9]{0,4}))(?P<path>/.*)", re.ASCII)
 _MAX_PORT = 65535
@@ -25,7 +28,7 @@ class ReturnAddress:
     path : str
         What the listener sees of the redirect URI.
     shown_host : str
-        What the browser's `Host` header says, in lower case.
+        What the browser's `Host` header says, in lower case, without the scheme's own port.
     public_base : str
         What the browser puts before a path of the listener.
     """
@@ -60,14 +63,40 @@ def return_address(redirect_uri: str) -> ReturnAddress | None:
     proxied = _PROXIED.fullmatch(parts.path)
     if proxied and int(proxied["port"]) <= _MAX_PORT and (parts.scheme == "https" or _plain_here(parts)):
         base = f"{parts.scheme}://{parts.netloc}{proxied['prefix']}"
-        return ReturnAddress("proxy", "127.0.0.1", int(proxied["port"]), proxied["path"], parts.netloc.lower(), base)
+        return ReturnAddress("proxy", "127.0.0.1", int(proxied["port"]), proxied["path"], _shown_host(parts), base)
     if _plain_here(parts):
         base = f"http://{parts.netloc}"
-        return ReturnAddress(
-            "loopback", _ADDRESS[parts.hostname], port or 80, parts.path or "/", parts.netloc.lower(), base
-        )
+        listens = _ADDRESS[parts.hostname], port or 80
+        return ReturnAddress("loopback", *listens, parts.path or "/", _shown_host(parts), base)
     return None
 
 
 def _plain_here(parts: SplitResult) -> bool:
     return parts.scheme == "http" and parts.hostname in _ADDRESS
+
+
+def _shown_host(parts: SplitResult) -> str:
+    """Return what browsers put into `Host` (RFC 9110, section 7.2): the port only where it is not the scheme's own."""
+    return parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+
+
+def require_return_address(redirect_uri: str) -> None:
+    """Refuse a redirect URI to which no code may be sent.
+
+    Parameters
+    ----------
+    redirect_uri : str
+        As registered, or to be.
+
+    Raises
+    ------
+    UsageError
+        If it is neither https, nor plain http on this machine, or has a fragment.
+
+    References
+    ----------
+    RFC 6749, section 3.1.2. RFC 9700, section 2.6: no unencrypted redirect URI but on the loopback interface.
+    """
+    require_secure(redirect_uri)
+    if "#" in redirect_uri:
+        raise UsageError("A redirect URI has no fragment (#…).", hint="Give it exactly as it is registered.")

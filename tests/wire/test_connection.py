@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ import pytest
 
 from s4s_lab.connection import Connection, PendingLaunch, connect, prepare_launch, reopen
 from s4s_lab.errors import (
+    AuthorizationError,
     GrantExpired,
     LaunchNotFinished,
     LaunchNotTried,
@@ -33,6 +35,7 @@ from s4s_lab.errors import (
     UsageError,
 )
 from s4s_lab.smart import FileGrants
+from s4s_lab.smart import launch as launch_module
 from s4s_lab.values import Registration, Secret
 from s4s_lab.values.instants import utc_now
 from tests.wire.smart.browser import Page, approve, redirected_to, visit
@@ -250,10 +253,171 @@ def test_watchers_hear_of_each_step_once_and_of_the_end_even_when_they_come_late
 def test_a_second_launch_in_one_process_does_not_find_the_port_taken(
     pending: PendingLaunch, server: SmartServer, registration: Registration
 ) -> None:
+    other = prepare_launch(server.fhir_url, registration, participant_id="P-008")
+    approve(_start(pending))
+    approve(_start(other))
+    assert {pending.wait(5).patient_id, other.wait(5).patient_id} == {PATIENT}
+
+
+def _is_free(registration: Registration) -> bool:
+    port = int(registration.redirect_uri.split(":")[2].split("/")[0])
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_launch_that_is_begun_again_takes_the_place_of_the_older_one_and_its_port(
+    pending: PendingLaunch, server: SmartServer, registration: Registration
+) -> None:
+    answer = redirected_to(pending.authorize_url)
     again = prepare_launch(server.fhir_url, registration)
+    assert (pending.status, again.status) == ("closed", "waiting")
+    with pytest.raises(LaunchNotFinished, match=r"newer launch.*Use the newer one's link"):
+        pending.wait(5)
+    with pytest.raises(LaunchNotFinished, match=r"newer launch"):
+        pending.answer(answer)
     approve(_start(again))
     assert again.wait(5).patient_id == PATIENT
-    assert pending.status == "waiting"
+    assert _is_free(registration)
+
+
+def test_a_launch_ends_after_ten_minutes_and_frees_its_port(
+    server: SmartServer, registration: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert launch_module.GOOD_FOR_S == 600
+    monkeypatch.setattr(launch_module, "GOOD_FOR_S", 0.3)
+    pending = prepare_launch(server.fhir_url, registration)
+    answer = redirected_to(pending.authorize_url)
+    with pytest.raises(LaunchNotFinished, match=r"within ten minutes.*Launch again"):
+        pending.wait(5)
+    with pytest.raises(LaunchNotFinished):
+        pending.answer(answer)
+    assert (pending.status, _is_free(registration), server.asked_for("/token")) == ("closed", True, [])
+
+
+def test_an_answer_after_ten_minutes_is_not_exchanged_even_if_nobody_has_noticed(
+    pending: PendingLaunch, server: SmartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = redirected_to(pending.authorize_url)
+    monkeypatch.setattr(launch_module, "GOOD_FOR_S", 0.0)
+    assert visit(answer).status == 404
+    with pytest.raises(LaunchRefused):
+        pending.answer(answer)
+    assert server.asked_for("/token") == []
+
+
+def test_a_closed_launch_says_so_to_whoever_waits(pending: PendingLaunch) -> None:
+    waiting = threading.Timer(0.1, pending.close)
+    waiting.start()
+    with pytest.raises(LaunchNotFinished, match=r"closed before anybody answered.*Launch again"):
+        pending.wait(5)
+    assert pending.status == "closed"
+
+
+def test_an_error_without_state_ends_nothing_and_belongs_to_the_newest(
+    pending: PendingLaunch, server: SmartServer, registration: Registration
+) -> None:
+    newer = prepare_launch(server.fhir_url, registration, participant_id="P-008")
+    page = visit(f"{registration.redirect_uri}?error=access_denied&error_description=Call+me")
+    assert "error without state: access_denied" in page.body
+    with pytest.raises(LaunchRefused) as caught:
+        pending.answer("error=server_error")
+    assert caught.value.error == "no_state"
+    assert (pending.status, newer.status) == ("waiting", "waiting")
+    with pytest.raises(LaunchNotFinished, match="error without state: access_denied"):
+        newer.wait(0)
+    for one in (pending, newer):
+        approve(_start(one))
+        assert one.wait(5).patient_id == PATIENT
+
+
+def test_nobody_answering_names_the_commonest_cause(pending: PendingLaunch, registration: Registration) -> None:
+    with pytest.raises(LaunchNotFinished) as caught:
+        pending.wait(0)
+    for part in (repr(CLIENT_ID), registration.redirect_uri, "error page of its own", "what is registered"):
+        assert part in str(caught.value)
+
+
+def test_a_watcher_that_fails_stops_no_launch(pending: PendingLaunch) -> None:
+    heard: list[str] = []
+    pending.watch(lambda: heard.append(str(1 / 0)))
+    pending.watch(lambda: heard.append(pending.status))
+    approve(_start(pending))
+    assert pending.wait(5).patient_id == PATIENT
+    assert heard == ["connecting", "connected"]
+
+
+def test_whatever_keeping_a_grant_raises_ends_the_launch_without_its_words(
+    pending: PendingLaunch, registration: Registration
+) -> None:
+    def keep(grant: object) -> Connection:
+        raise RuntimeError(f"the keyring's words: {grant}")
+
+    pending._connect = keep
+    page = approve(_start(pending))
+    assert "could not be used: RuntimeError (test_connection.py, line" in page.body
+    with pytest.raises(AuthorizationError, match="was not foreseen") as caught:
+        pending.wait(5)
+    assert "the keyring's words" not in "".join(traceback.format_exception(caught.value))
+    assert (pending.status, _is_free(registration)) == ("refused", True)
+
+
+def _asking(server: SmartServer, *said: str | type[Exception]) -> tuple[list[str], Connection]:
+    """Connect where no browser comes back; a person pastes what is given, then the right address."""
+    shown: list[str] = []
+    texts = iter(said)
+
+    def ask(prompt: str) -> str:
+        assert "Paste the address" in prompt
+        text = next(texts, redirected_to(shown[0]))
+        if not isinstance(text, str):
+            raise text
+        return text
+
+    elsewhere = replace(server.registration, redirect_uri="https://hub.example/callback")
+    return shown, connect(server.fhir_url, elsewhere, show=shown.append, timeout_s=5, ask=ask)
+
+
+def test_connect_asks_for_the_address_where_no_browser_comes_back(server: SmartServer) -> None:
+    shown, connection = _asking(server, "", "no idea", "code=c&state=forged")
+    assert connection.patient_id == PATIENT
+    assert [one for one in shown[1:] if "neither code" not in one] == [shown[3]]
+    assert "belongs to another launch" in shown[3]
+
+
+@pytest.mark.parametrize("nobody", [EOFError, NotImplementedError])
+def test_connect_waits_where_nobody_can_be_asked(server: SmartServer, nobody: type[Exception]) -> None:
+    def ask(prompt: str) -> str:
+        raise nobody(prompt)
+
+    began = time.monotonic()
+    with pytest.raises(LaunchNotFinished):
+        connect(
+            server.fhir_url,
+            replace(server.registration, redirect_uri="https://hub.example/callback"),
+            show=_ignore,
+            timeout_s=0.3,
+            ask=ask,
+        )
+    assert time.monotonic() - began >= 0.3
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+def test_connect_can_be_interrupted_while_it_asks(server: SmartServer) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _asking(server, KeyboardInterrupt)  # type: ignore[arg-type]  # what an interrupt makes of input()
+
+
+def test_connect_asks_at_the_keyboard(server: SmartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda _: redirected_to(shown[0]))
+    elsewhere = replace(server.registration, redirect_uri="https://hub.example/callback")
+    assert connect(server.fhir_url, elsewhere, show=shown.append, timeout_s=5).patient_id == PATIENT
 
 
 def test_a_port_in_use_is_said_before_anything_is_registered(server: SmartServer) -> None:

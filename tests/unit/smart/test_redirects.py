@@ -75,21 +75,55 @@ def test_a_redirect_uri_tells_the_port_and_the_path(
     [
         "https://app.example/callback",
         "https://127.0.0.1:8723/callback",
-        "http://hub.example/user/ann/proxy/8723/callback",  # plain http, and not to this machine
         "https://hub.example/proxy/0/callback",
         "https://hub.example/proxy/65536/callback",
         "https://hub.example/proxy/8723",
         "https://hub.example/callback?to=/proxy/8723/callback",
         "http://127.0.0.1:8723/callback?x=1",
-        "http://127.0.0.1:99999/callback",
-        "urn:ietf:wg:oauth:2.0:oob",
-        "org.example.app:/callback",
-        "",
     ],
 )
 def test_another_redirect_uri_leads_nowhere_here(redirect_uri: str) -> None:
     assert return_address(redirect_uri) is None
     assert listen_for(redirect_uri, surroundings=LOCAL) is None
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "http://hub.example/user/ann/proxy/8723/callback",  # plain http, and not to this machine
+        "http://app.example/callback",
+        "http://127.0.0.1.evil.example/callback",
+        "http://127.0.0.1:99999/callback",
+        "http://127.0.0.1:8723/callback#part",
+        "javascript:alert(1)//127.0.0.1",
+        "data:text/html,x",
+        "file:///tmp/callback",
+        "urn:ietf:wg:oauth:2.0:oob",
+        "org.example.app:/callback",
+        "banana",
+        "",
+    ],
+)
+@pytest.mark.parametrize("capture", [None, "paste"])
+def test_no_code_is_sent_where_others_could_read_it(redirect_uri: str, capture: Capture | None) -> None:
+    assert return_address(redirect_uri) is None
+    with pytest.raises(UsageError):
+        listen_for(redirect_uri, capture, LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "host"),
+    [
+        ("http://127.0.0.1:80/callback", "127.0.0.1"),
+        ("https://hub.example:443/user/ann/proxy/8723/callback", "hub.example"),
+        ("https://hub.example:80/user/ann/proxy/8723/callback", "hub.example:80"),
+        ("http://localhost:8443/cb", "localhost:8443"),
+    ],
+)
+def test_the_schemes_own_port_is_not_in_the_host_header(redirect_uri: str, host: str) -> None:
+    found = return_address(redirect_uri)
+    assert found is not None
+    assert found.shown_host == host
 
 
 def test_on_this_machine_the_browser_comes_back_to_it(free_uri: str) -> None:

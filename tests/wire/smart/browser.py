@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -16,13 +19,15 @@ class Page:
     body: str
 
 
-def visit(url: str, *, host: str | None = None, method: str = "GET") -> Page:
+def visit(url: str, *, host: str | None = None, method: str = "GET", headers: Mapping[str, str] = NONE) -> Page:
     """Ask for one address, without following where it leads."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
         connection.putrequest(method, parts.path + (f"?{parts.query}" if parts.query else ""), skip_host=True)
         connection.putheader("Host", host or parts.netloc)
+        for name, value in headers.items():
+            connection.putheader(name, value)
         connection.endheaders()
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}

@@ -12,6 +12,7 @@ import pytest
 
 from s4s_lab.errors import LaunchNotTried, LaunchRefused, S4SError, UsageError
 from s4s_lab.smart import Launch, RedirectListener, SmartConfiguration, begin_launch
+from s4s_lab.smart.refusals import without_state
 from s4s_lab.values import Registration
 from tests.wire.smart.browser import visit
 
@@ -53,11 +54,11 @@ def test_the_start_address_leads_to_the_server(caught: Caught) -> None:
     assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "no-referrer")
 
 
-def test_a_good_answer_is_handed_over_and_the_page_sends_back_to_the_notebook(caught: Caught) -> None:
+def test_a_good_answer_is_handed_over_and_the_page_sends_back_to_where_one_began(caught: Caught) -> None:
     page = visit(caught.good)
     assert page.status == 200
     assert len(caught.answers) == 1
-    assert "go back to the notebook" in page.body
+    assert "go back to where you began" in page.body
     assert "c0de" not in page.body
     assert caught.launch.state.reveal() not in page.body
     assert page.headers["referrer-policy"] == "no-referrer"
@@ -88,9 +89,47 @@ def test_wrong_states_and_strange_visits_do_not_end_the_wait(caught: Caught) -> 
     assert len(caught.answers) == 1
 
 
-def test_an_error_without_a_state_ends_the_only_launch(caught: Caught) -> None:
-    visit(f"{caught.launch.registration.redirect_uri}?error=access_denied")
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+    {"Origin": "null", "Sec-Fetch-Mode": "cors"},
+    {"Origin": "http://127.0.0.1:1.evil.example"},
+    {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+    {"Sec-Fetch-Mode": "websocket"},
+]
+OWN = [
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+    {"Origin": "null", "Sec-Fetch-Mode": "navigate"},
+    {"Origin": "http://127.0.0.1:1"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_what_another_page_asks_for_is_refused(caught: Caught, headers: dict[str, str]) -> None:
+    callback = caught.launch.registration.redirect_uri
+    for url in (
+        caught.good,
+        caught.listener.start_url,
+        f"{callback}?error=server_error",
+        f"{callback}?error=x&state=y",
+    ):
+        assert visit(url, headers=headers).status == 403
+    assert caught.answers == []
+
+
+@pytest.mark.parametrize("headers", OWN, ids=str)
+def test_a_browser_that_goes_along_the_launch_is_let_in(caught: Caught, headers: dict[str, str]) -> None:
+    assert visit(caught.listener.start_url, headers=headers).status == 302
+    assert visit(caught.good, headers=headers).status == 200
+
+
+def test_an_error_without_a_state_has_a_page_that_quotes_nothing(caught: Caught) -> None:
+    caught.result = without_state("access_denied")
+    page = visit(f"{caught.launch.registration.redirect_uri}?error=access_denied&error_description=call+555")
     assert len(caught.answers) == 1
+    assert "error without state: access_denied" in page.body
+    assert "Launch again if that was you" in page.body
+    assert "555" not in page.body
 
 
 def test_only_get_is_answered(caught: Caught) -> None:
@@ -120,7 +159,7 @@ def test_behind_a_jupyter_proxy_only_the_public_name_is_served(free_redirect_uri
         assert visit(here).status == 421  # a page that names this machine itself is not the proxy
         assert visit(here, host="evil.example").status == 421
         assert caught.answers == []
-        assert visit(here, host="hub.example").status == 200
+        assert visit(here, host="hub.example:443").status == 200
     assert len(caught.answers) == 1
 
 
@@ -168,6 +207,37 @@ def test_a_hundred_silent_clients_do_not_keep_the_answer_out(caught: Caught) -> 
             sock.close()
 
 
+def _closed_within(sock: socket.socket, seconds: float) -> bool:
+    sock.settimeout(seconds)
+    try:
+        return sock.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_of_many_silent_clients_the_oldest_are_cut_off_at_once(caught: Caught) -> None:
+    port = urlsplit(caught.good).port
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(200)]
+    try:
+        assert all(_closed_within(sock, 2.0) for sock in silent[:136])
+        assert not any(_closed_within(sock, 0.001) for sock in silent[136:])
+        assert visit(caught.good).status == 200
+    finally:
+        for sock in silent:
+            sock.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /callback?code=c HTTP/1.1\r\n"])
+def test_a_client_that_falls_silent_is_cut_off_in_time(caught: Caught, said: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(caught.good).port or 0), timeout=10) as sock:
+        sock.sendall(said)
+        began = time.monotonic()
+        assert _closed_within(sock, 15.0)
+        assert 4.0 < time.monotonic() - began < 12.0
+
+
 def test_only_the_one_loopback_address_listens(caught: Caught) -> None:
     # Whatever listens on all addresses of a machine answers on this one too.
     with pytest.raises(OSError):  # noqa: PT011  # refused on Linux, unreachable on macOS: the type says enough
@@ -181,7 +251,8 @@ def test_a_taken_port_is_named_with_what_to_do(free_redirect_uri: str) -> None:
     with socket.create_server(("127.0.0.1", port)), pytest.raises(LaunchNotTried, match=said) as caught:
         RedirectListener(free_redirect_uri)
     assert "redirect URI with another port" in caught.value.hint
-    assert "s4s connect --redirect-port" in caught.value.hint
+    assert "redirect_uri=" in caught.value.hint
+    assert "--redirect-port" in caught.value.hint
 
 
 def test_launches_of_one_process_share_a_port(free_redirect_uri: str) -> None:
@@ -189,12 +260,13 @@ def test_launches_of_one_process_share_a_port(free_redirect_uri: str) -> None:
     with first.listener, second.listener:
         assert visit(second.listener.start_url).headers["location"] == second.launch.authorize_url
         assert visit(first.listener.start_url).headers["location"] == first.launch.authorize_url
-        visit(f"{free_redirect_uri}?error=access_denied")
+        visit(f"{free_redirect_uri}?error=access_denied")  # most likely of the newest
+        assert (len(first.answers), len(second.answers)) == (0, 1)
         assert visit(first.good).status == 200
-        assert (len(first.answers), len(second.answers)) == (1, 0)
+        assert (len(first.answers), len(second.answers)) == (1, 1)
         first.listener.close()
         assert visit(second.good).status == 200
-    assert len(second.answers) == 1
+    assert len(second.answers) == 2
 
 
 def test_a_closed_listener_frees_its_port_at_once_and_closes_twice(free_redirect_uri: str) -> None:
