@@ -26,10 +26,13 @@ from s4s_lab.smart.kept_grants import (
 )
 from s4s_lab.smart.keyring_entries import delete_entry, read_entry, require_keyring, write_entry
 from s4s_lab.smart.renewal import Note, Watch, renewed
+from s4s_lab.values import Registration
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.private_files import read_private, remove_private, replace_private, require_private_folder
 
-_LOCK_TIMEOUT_S = 120.0
+# Longer than the two requests of a renewal take, each with its waits.
+_LOCK_TIMEOUT_S = 150.0
+_LOOK_TIMEOUT_S = 10.0
 
 
 class FileGrants:
@@ -41,17 +44,20 @@ class FileGrants:
         The file. `FileGrants.keep` makes it, `FileGrants(path)` opens it.
     lock_timeout_s : float, optional
         How long to wait for another process that is renewing [s].
+    to_end : bool
+        Whether the grant is only to be given back: then it is read although others can read the file too.
     """
 
-    def __init__(self, path: Path, *, lock_timeout_s: float = _LOCK_TIMEOUT_S) -> None:
+    def __init__(self, path: Path, *, lock_timeout_s: float = _LOCK_TIMEOUT_S, to_end: bool = False) -> None:
         self.path = Path(path)
         self._lock_timeout_s = lock_timeout_s
+        self._to_end = to_end
         self._journal = _JournalFile(self.path.with_name(f"{self.path.name}.journal"))
         self._watch = Watch()
 
     @staticmethod
     def prepare(path: Path, *, keyring: bool = False) -> None:
-        """Make the folder for a grants file, or check the one that is there, before a participant is asked.
+        """Make the folder for a grants file, and look at what is there, before a participant is asked.
 
         Parameters
         ----------
@@ -63,15 +69,17 @@ class FileGrants:
         Raises
         ------
         UsageError
-            If the folder cannot be made, or is open to others, or there is no keyring.
+            If the folder cannot be made or written to, or is open to others, or there is no keyring, or what is there
+            cannot be replaced.
+        DatasetBusy
+            If another process keeps the file locked.
         """
-        if keyring:
-            require_keyring()
-        try:
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            require_private_folder(Path(path).parent)
-        except OSError as error:
-            raise UsageError(f"No grant can be kept in {Path(path).parent}: {error.strerror}.") from None
+        _make_ready(Path(path), keyring=keyring)
+        store = FileGrants(path, lock_timeout_s=_LOOK_TIMEOUT_S)
+        if store.path.is_dir():
+            raise UsageError(f"{path} is a folder, so no grant can be kept there.")
+        with store._locked():
+            store._before()
 
     @classmethod
     def keep(cls, path: Path, origin: GrantOrigin, grant: Grant, *, keyring: bool = False) -> FileGrants:
@@ -91,11 +99,11 @@ class FileGrants:
         Raises
         ------
         UsageError
-            If the folder or an older file is open to others, or cannot be written, or there is no keyring.
+            If the folder is open to others, or cannot be written to, or there is no keyring.
         DatasetBusy
             If another process keeps the file locked.
         """
-        cls.prepare(path, keyring=keyring)
+        _make_ready(Path(path), keyring=keyring)
         store = cls(path)
         with store._locked():
             generation, entry = store._before()
@@ -177,10 +185,32 @@ class FileGrants:
             self._journal.clear()
             return grant
 
+    def reregister(self, registration: Registration) -> None:
+        """Keep another registration beside the grant: the same client with a new secret or key.
+
+        Parameters
+        ----------
+        registration : Registration
+            The client that the grant is bound to.
+
+        Raises
+        ------
+        GrantExpired
+            If the file is gone or damaged.
+        DatasetBusy
+            If another process keeps the file locked.
+        UsageError
+            If others can read the file.
+        """
+        with self._locked():
+            kept = self._load()
+            self._rewrite(replace(kept.origin, registration=registration), kept.grant)
+
     def end(self, revoke: Callable[[Grant], bool]) -> bool:
         """Have the newest grant revoked while nobody renews it, then delete it whatever came of that.
 
-        The file says from then on when that was, so that nobody takes the participant's wish for a loss.
+        The file says from then on when that was, so that nobody takes the participant's wish for a loss. What others
+        can read is given back too; something in its place that is no file of ours is deleted, and revokes nothing.
 
         Parameters
         ----------
@@ -195,9 +225,12 @@ class FileGrants:
             If another process keeps the file locked.
         """
         with self._locked():
-            grant = self.read()
             try:
-                return revoke(grant)
+                grant = self._load(shared=True).grant
+            except UsageError:
+                grant = None
+            try:
+                return grant is not None and revoke(grant)
             finally:
                 self._remove()
                 self._replace(encode_ended(utc_now()))
@@ -230,6 +263,8 @@ class FileGrants:
             lock.acquire(timeout=self._lock_timeout_s)
         except Timeout:
             raise DatasetBusy(f"Another process keeps {self.path.name} locked.") from None
+        except OSError as error:
+            raise UsageError(f"No grant can be kept in {self.path.parent}: {error.strerror}.") from None
         try:
             yield
         finally:
@@ -250,21 +285,21 @@ class FileGrants:
             return None
         return found.disconnected_at if isinstance(found, Ended) else None
 
-    def _kept(self) -> KeptGrant | Pointer | Ended:
+    def _kept(self, *, shared: bool = False) -> KeptGrant | Pointer | Ended:
         try:
-            content = read_private(self.path)
+            content = read_private(self.path, shared=shared or self._to_end)
         except FileNotFoundError:
             raise GrantExpired(f"No grant is kept in {self.path}.") from None
         return decode(content, str(self.path))
 
-    def _file(self) -> KeptGrant | Pointer:
-        found = self._kept()
+    def _file(self, *, shared: bool = False) -> KeptGrant | Pointer:
+        found = self._kept(shared=shared)
         if isinstance(found, Ended):
             raise GrantExpired(f"The access was given back on {found.disconnected_at:%Y-%m-%d}.")
         return found
 
-    def _load(self) -> KeptGrant:
-        found = self._file()
+    def _load(self, *, shared: bool = False) -> KeptGrant:
+        found = self._file(shared=shared)
         if isinstance(found, KeptGrant):
             return found
         kept = decode(read_entry(found.keyring), "The keyring's entry")
@@ -273,14 +308,14 @@ class FileGrants:
         return kept
 
     def _before(self) -> tuple[int, str | None]:
-        """Return the generation of the grant that is kept already, and where in the keyring it lies."""
+        """Return the generation of the grant that is to be replaced, and where in the keyring it lies."""
         try:
-            found = self._file()
-            entry = found.keyring if isinstance(found, Pointer) else None
-        except GrantExpired:
+            found = self._file(shared=True)
+        except (GrantExpired, UsageError):  # nothing, or something else than a grant of ours
             return 0, None
+        entry = found.keyring if isinstance(found, Pointer) else None
         try:
-            return self._load().grant.generation, entry
+            return self._load(shared=True).grant.generation, entry
         except GrantExpired:
             return 0, entry
 
@@ -303,6 +338,16 @@ class FileGrants:
             delete_entry(entry)
         remove_private(self.path)
         self._journal.clear()
+
+
+def _make_ready(path: Path, *, keyring: bool) -> None:
+    if keyring:
+        require_keyring()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_private_folder(path.parent)
+    except OSError as error:
+        raise UsageError(f"No grant can be kept in {path.parent}: {error.strerror}.") from None
 
 
 class _JournalFile:

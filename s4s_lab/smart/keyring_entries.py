@@ -46,7 +46,7 @@ def read_entry(name: str) -> bytes:
     keyring = _keyring()
     try:
         kept = keyring.get_password(_SERVICE, name)
-    except keyring.errors.KeyringError as error:
+    except Exception as error:  # back ends raise what they like, RuntimeError of a D-Bus session for one
         raise _unusable(error) from None
     if kept is None:
         raise GrantExpired("The grant is no longer in the keyring.")
@@ -71,7 +71,7 @@ def write_entry(name: str, content: bytes) -> None:
     keyring = _keyring()
     try:
         keyring.set_password(_SERVICE, name, content.decode())
-    except keyring.errors.KeyringError as error:
+    except Exception as error:  # back ends raise what they like, RuntimeError of a D-Bus session for one
         raise _unusable(error) from None
 
 
@@ -92,7 +92,7 @@ def delete_entry(name: str) -> None:
     try:
         if keyring.get_password(_SERVICE, name) is not None:
             keyring.delete_password(_SERVICE, name)
-    except keyring.errors.KeyringError as error:
+    except Exception as error:  # back ends raise what they like, RuntimeError of a D-Bus session for one
         raise _unusable(error) from None
 
 
@@ -104,7 +104,6 @@ def _unusable(error: Exception) -> UsageError:
 def _keyring() -> ModuleType:
     try:
         import keyring
-        import keyring.errors
     except ModuleNotFoundError:
         raise UsageError(
             "Grants in the keyring need the package keyring.", hint='Install it: pip install "s4s-lab[keyring]".'

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from s4s_lab.errors import GrantExpired, S4SError
 from s4s_lab.smart.grants import Grant
 from s4s_lab.smart.renewal import MemoryJournal, Watch, renewed
+from s4s_lab.values.instants import utc_now
+
+Kept = TypeVar("Kept")
 
 
 class MemoryGrants:
@@ -22,6 +25,7 @@ class MemoryGrants:
 
     def __init__(self, grant: Grant) -> None:
         self._grant: Grant | None = grant
+        self._gone = ""
         self._lock = threading.Lock()
         self._journal = MemoryJournal()
         self._watch = Watch()
@@ -37,11 +41,11 @@ class MemoryGrants:
         Raises
         ------
         GrantExpired
-            After `forget`.
+            After `end`, `forget` or `move`; it says which.
         """
         grant = self._grant
         if grant is None:
-            raise GrantExpired("The grant was dropped.")
+            raise GrantExpired(self._gone)
         return grant
 
     def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
@@ -80,15 +84,38 @@ class MemoryGrants:
             If it was dropped before.
         """
         with self._lock:
+            grant = self.read()
             try:
-                return revoke(self.read())
+                return revoke(grant)
             finally:
-                self._grant = None
+                self._drop(f"The access was given back (disconnected) on {utc_now():%Y-%m-%d}.")
+
+    def move(self, keep: Callable[[Grant], Kept]) -> Kept:
+        """Have the grant kept elsewhere while nobody renews it, then drop it here; it stays when that fails.
+
+        Parameters
+        ----------
+        keep : callable
+            Keeps the newest grant, and returns where.
+
+        Raises
+        ------
+        GrantExpired
+            If it was dropped before.
+        """
+        with self._lock:
+            kept = keep(self.read())
+            self._drop("The grant is kept elsewhere now: use the connection that `kept_at` returned.")
+            return kept
 
     def forget(self) -> None:
         """Drop the grant."""
         with self._lock:
-            self._grant = None
+            self._drop("The grant was dropped.")
+
+    def _drop(self, why: str) -> None:
+        if self._grant is not None:
+            self._grant, self._gone = None, why
 
     def __repr__(self) -> str:
         return "MemoryGrants()"

@@ -35,7 +35,7 @@ def require_private_folder(folder: Path) -> None:
         )
 
 
-def read_private(path: Path) -> bytes:
+def read_private(path: Path, *, shared: bool = False) -> bytes:
     """Return the bytes of a regular file that only its owner can read.
 
     The opened file is checked, not its name, so that nobody can change it in between.
@@ -44,6 +44,8 @@ def read_private(path: Path) -> bytes:
     ----------
     path : Path
         No symbolic link.
+    shared : bool
+        Whether a file of ours will do that others can read too: to end what is in it, not to use it.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def read_private(path: Path) -> bytes:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
             raise UsageError(f"{path} is no file with secrets: it is no regular file, or too large.")
-        if found.st_mode & _OTHERS or found.st_uid != os.geteuid():
+        if (found.st_mode & _OTHERS and not shared) or found.st_uid != os.geteuid():
             raise UsageError(
                 f"{path} can be read by other users, so what is in it is not used.",
                 hint=f"If nobody has read it: chmod 600 {path}. Else have its secret renewed, or connect again.",

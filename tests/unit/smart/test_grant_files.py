@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from s4s_lab.errors import DatasetBusy, GrantExpired, NotReachable, UsageError
-from s4s_lab.smart import FileGrants, Grant, GrantOrigin
+from s4s_lab.smart import FileGrants, Grant, GrantOrigin, grant_files
 from s4s_lab.values import Registration, Secret
 
 GRANT = Grant(
@@ -76,6 +77,69 @@ def test_a_file_that_others_can_read_is_refused_with_what_to_do(path: Path, mode
         store.read()
 
 
+def _open_to_others(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def _a_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def _a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.parametrize(("spoil", "revoked"), [(_open_to_others, ["refresh"]), (_a_link, []), (_a_pipe, [])])
+def test_what_is_not_fit_for_use_can_be_given_back_all_the_same(
+    path: Path, spoil: Callable[[Path], None], revoked: list[str]
+) -> None:
+    store, told = FileGrants.keep(path, ORIGIN, GRANT), []
+
+    def revoke(grant: Grant) -> bool:
+        told.append(grant.refresh_token.reveal() if grant.refresh_token else "")
+        return True
+
+    spoil(path)
+    assert store.end(revoke) is bool(revoked)
+    assert told == revoked
+    assert store.disconnected_at is not None
+    assert (_mode(path), path.is_symlink()) == (0o600, False)
+
+
+@pytest.mark.parametrize("spoil", [_open_to_others, _a_link, _a_pipe])
+def test_what_is_not_fit_for_use_is_replaced_by_the_next_launch_or_forgotten(
+    path: Path, spoil: Callable[[Path], None]
+) -> None:
+    for end in (lambda: FileGrants.keep(path, ORIGIN, replace(GRANT, scope="new")), FileGrants(path).forget):
+        FileGrants.keep(path, ORIGIN, GRANT)
+        spoil(path)
+        FileGrants.prepare(path)
+        kept = end()
+        assert (kept is None) is not path.exists()
+        assert kept is None or (kept.read().scope, _mode(path)) == ("new", 0o600)
+
+
+def test_a_file_that_others_can_read_is_read_to_end_it_only(path: Path) -> None:
+    FileGrants.keep(path, ORIGIN, GRANT)
+    path.chmod(0o644)
+    assert FileGrants(path, to_end=True).origin == ORIGIN
+    with pytest.raises(UsageError, match="chmod 600"):
+        FileGrants(path).reregister(ORIGIN.registration)
+
+
+def test_what_cannot_be_replaced_is_said_before_anybody_is_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grant_files, "_LOOK_TIMEOUT_S", 0.05)
+    path.mkdir(parents=True)
+    path.parent.chmod(0o700)
+    with pytest.raises(UsageError, match="is a folder"):
+        FileGrants.prepare(path)
+    other = path.with_name("two.json")
+    with FileLock(other.with_name("two.json.lock")), pytest.raises(DatasetBusy, match=r"two\.json"):
+        FileGrants.prepare(other)
+
+
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
 def test_a_folder_that_is_open_to_others_is_refused_before_anything_is_written(path: Path, mode: int) -> None:
     path.parent.mkdir()
@@ -134,6 +198,53 @@ def test_the_renewed_grant_is_on_disk_before_anybody_gets_it(path: Path) -> None
     renewed = store.renew(1, lambda grant: replace(grant, access_token=Secret("new"), generation=2))
     assert json.loads(path.read_text())["grant"]["access_token"] == "new"
     assert renewed == FileGrants(path).read()
+
+
+class _Disk:
+    """Notes what is made durable, and under which name it appears or goes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[str] = []
+        fsync, replace_, unlink = os.fsync, Path.replace, Path.unlink
+
+        def note_fsync(descriptor: int) -> None:
+            fsync(descriptor)
+            self.seen.append(f"sync {Path('/proc/self/fd', str(descriptor)).readlink().name}")
+
+        def note_replace(path: Path, target: Path) -> Path:
+            self.seen.append(f"{path.name} -> {target.name}")
+            return replace_(path, target)
+
+        def note_unlink(path: Path, missing_ok: bool = False) -> None:
+            if path.exists():
+                self.seen.append(f"unlink {path.name}")
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(os, "fsync", note_fsync)
+        monkeypatch.setattr(Path, "replace", note_replace)
+        monkeypatch.setattr(Path, "unlink", note_unlink)
+
+
+def test_a_renewal_is_noted_durably_before_it_is_asked_and_kept_durably_before_the_note_goes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, disk = FileGrants.keep(path, ORIGIN, GRANT), _Disk(monkeypatch)
+
+    def ask(grant: Grant) -> Grant:
+        disk.seen.append("asked")
+        return replace(grant, refresh_token=Secret("next"), generation=2)
+
+    store.renew(1, ask)
+    note, kept = "one.json.journal", "one.json"
+    written = [[f"sync {name}.new", f"{name}.new -> {name}", "sync grants"] for name in (note, kept)]
+    assert disk.seen == [*written[0], "asked", *written[1], f"unlink {note}", "sync grants"]
+
+
+def test_another_secret_is_kept_beside_the_same_grant(path: Path) -> None:
+    store = FileGrants.keep(path, ORIGIN, GRANT)
+    store.reregister(replace(ORIGIN.registration, client_secret=Secret("renewed")))
+    assert FileGrants(path).origin == replace(ORIGIN, registration=Registration("app", Secret("renewed")))
+    assert FileGrants(path).read() == GRANT
 
 
 def test_a_failed_renewal_leaves_the_file_as_it_was(path: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from s4s_lab.errors import GrantExpired
+from s4s_lab.errors import GrantExpired, UsageError
 from s4s_lab.smart import Grant, MemoryGrants
 from s4s_lab.values import Secret
 
@@ -61,6 +61,27 @@ def test_a_forgotten_grant_is_expired() -> None:
         grants.read()
     with pytest.raises(GrantExpired):
         grants.renew(1, lambda grant: grant)
+
+
+def test_a_grant_that_is_gone_says_where_it_went() -> None:
+    ended, moved = MemoryGrants(GRANT), MemoryGrants(GRANT)
+    assert ended.end(lambda _: True)
+    ended.forget()
+    with pytest.raises(GrantExpired, match=r"given back \(disconnected\) on 20"):
+        ended.read()
+    assert moved.move(lambda grant: grant.scope) == GRANT.scope
+    with pytest.raises(GrantExpired, match="kept elsewhere now"):
+        moved.read()
+
+
+def test_a_grant_that_cannot_be_moved_stays() -> None:
+    def fails(_: Grant) -> None:
+        raise UsageError("no room")
+
+    grants = MemoryGrants(GRANT)
+    with pytest.raises(UsageError):
+        grants.move(fails)
+    assert grants.read() == GRANT
 
 
 def test_neither_grant_nor_store_can_leave_the_process_or_be_shown() -> None:

@@ -119,6 +119,28 @@ def test_a_locked_keyring_is_said_so_without_its_words(drawer: Drawer, path: Pat
     assert "canary" not in str(caught.value)
 
 
+def test_an_older_grant_in_a_locked_keyring_is_found_out_before_anybody_is_asked(drawer: Drawer, path: Path) -> None:
+    FileGrants.keep(path, ORIGIN, GRANT, keyring=True)
+    drawer.locked = True
+    with pytest.raises(UsageError, match="KeyringLocked"):
+        FileGrants.prepare(path)
+
+
+def test_a_back_end_that_raises_what_it_likes_is_said_without_its_words(
+    drawer: Drawer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: str) -> None:
+        raise RuntimeError("canary of the back end")
+
+    for name in ("get_password", "set_password", "delete_password"):
+        store = FileGrants.keep(path, ORIGIN, GRANT, keyring=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(drawer, name, fails)
+            with pytest.raises(UsageError, match=r"cannot be used \(RuntimeError\)") as caught:
+                store.forget() if name == "delete_password" else FileGrants.prepare(path, keyring=True)
+        assert "canary" not in str(caught.value)
+
+
 @pytest.mark.parametrize("backend", [fail.Keyring, null.Keyring])
 def test_a_machine_without_a_keyring_is_found_out_before_anybody_is_asked(
     drawer: Drawer, path: Path, backend: type[keyring.backend.KeyringBackend]
