@@ -27,7 +27,7 @@ def run(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 0,
-    profile: Annotated[str, typer.Option(help="Whose behaviour to show.")] = "s4s",
+    profile: Annotated[str, typer.Option(help="How to behave; a wrong name lists what there is.")] = "s4s",
     seed: Annotated[int, typer.Option(help="Makes the synthetic people, claims and images.")] = 20,
     fhir: Annotated[Path | None, typer.Option(metavar="DIR", help="Serve the FHIR JSON files below this folder.")] = (
         None

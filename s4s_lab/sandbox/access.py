@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from s4s_lab.sandbox.authorization import Grants, Token
 from s4s_lab.sandbox.authorization.scopes import covers
-from s4s_lab.sandbox.web import FhirRefusal
+from s4s_lab.sandbox.web import FhirRefusal, OAuthRefusal
 
 _REALM = 'Bearer realm="S4S Lab sandbox"'
 
@@ -35,12 +35,19 @@ def bearer(request: Request, grants: Grants) -> Token:
     scheme, _, offered = request.headers.get("authorization", "").partition(" ")
     if not offered or scheme.lower() != "bearer":
         raise FhirRefusal(401, "login", "An access token is needed.", {"WWW-Authenticate": _REALM})
+    try:
+        grants.profile.fail_at("data")
+    except OAuthRefusal as refusal:
+        raise _invalid(refusal.detail) from None
     held = grants.find(offered.strip())
     if held is None or held.kind != "access":
-        challenge = f'{_REALM}, error="invalid_token", error_description="The token is unknown, revoked or expired."'
-        text = "The access token is unknown, revoked or expired."
-        raise FhirRefusal(401, "login", text, {"WWW-Authenticate": challenge})
+        raise _invalid("The token is unknown, revoked or expired.")
     return held
+
+
+def _invalid(why: str) -> FhirRefusal:
+    challenge = f'{_REALM}, error="invalid_token", error_description="{why}"'
+    return FhirRefusal(401, "login", why, {"WWW-Authenticate": challenge})
 
 
 def require(token: Token, resource_type: str, interaction: Literal["r", "s"]) -> None:

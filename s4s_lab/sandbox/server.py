@@ -157,7 +157,7 @@ class Running:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.profile = checked_profile(settings.profile)
+        profile, self.profile = checked_profile(settings.profile), settings.profile
         bound = bind(settings.host, settings.port)
         port = bound.getsockname()[1]
         self.site = _site(settings.host, port)
@@ -167,7 +167,7 @@ class Running:
             bound.close()
             raise
         self.registration = Registration(CLIENT_ID, Secret(issue("secret")), settings.redirect_uri)
-        clients, self.grants = Clients(), Grants()
+        clients, self.grants = Clients(), Grants(profile=profile)
         clients.add(Client(CLIENT_ID, CLIENT_NAME, (settings.redirect_uri,), self.registration.client_secret))
         self.consent = Consent(self.site, self.archive, clients, self.grants)
         tokens = Tokens(self.site, clients, self.grants)

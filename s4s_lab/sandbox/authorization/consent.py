@@ -146,6 +146,7 @@ class Consent:
     def _checked(self, client: Client, pairs: list[tuple[str, str]], asked: dict[str, str]) -> Pending:
         if len(pairs) != len({name for name, _ in pairs}):
             raise OAuthRefusal("invalid_request", "A parameter came more than once.")
+        self._grants.profile.fail_at("authorize")
         for name in ("response_type", "state", "aud"):
             if name not in asked:
                 raise OAuthRefusal("invalid_request", f"{name} is missing.")

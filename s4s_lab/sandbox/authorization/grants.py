@@ -15,6 +15,7 @@ from typing import Any, Literal
 from s4s_lab.sandbox.authorization.clients import Client
 from s4s_lab.sandbox.authorization.issued import issue
 from s4s_lab.sandbox.authorization.scopes import LAUNCH, LAUNCH_EHR, OFFLINE
+from s4s_lab.sandbox.profiles import PROFILES, Profile
 from s4s_lab.sandbox.web import OAuthRefusal
 
 CODE_LIFETIME_S = 100
@@ -122,9 +123,12 @@ class Grants:
     ----------
     now : callable
         The clock, in seconds since 1970 [s].
+    profile : Profile
+        At which step the server fails, if at any.
     """
 
     now: Callable[[], float] = time.time
+    profile: Profile = PROFILES["s4s"]
     _approvals: dict[str, Approval] = field(default_factory=dict, repr=False)
     _codes: dict[str, Code] = field(default_factory=dict, repr=False)
     _tokens: dict[str, Token] = field(default_factory=dict, repr=False)

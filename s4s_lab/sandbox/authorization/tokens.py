@@ -126,6 +126,7 @@ class Tokens:
         form = await read_form(request)
         client = self._client(request, form)
         grant_type = _required(form, "grant_type")
+        self._grants.profile.fail_at("refresh" if grant_type == "refresh_token" else "token")
         if grant_type == "authorization_code":
             code, redirect_uri = _required(form, "code"), _required(form, "redirect_uri")
             answer = self._grants.redeem(client, code, redirect_uri=redirect_uri, verifier=form.get("code_verifier"))
