@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +14,15 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from s4s_lab.errors import LaunchNotTried, LaunchRefused, NotReachable, ScopeNarrowed, UnexpectedAnswer, Waiting
+from s4s_lab.errors import (
+    LaunchNotTried,
+    LaunchRefused,
+    NotReachable,
+    ScopeNarrowed,
+    UnexpectedAnswer,
+    UsageError,
+    Waiting,
+)
 from s4s_lab.net import HttpClient
 from s4s_lab.smart import Launch, begin_launch, discover, register
 from s4s_lab.smart.client_keys import client_assertion
@@ -124,7 +133,7 @@ def test_a_wrong_client_secret_is_said_in_a_sentence(launch: Launch, server: Sma
     with pytest.raises(LaunchRefused, match="does not accept this client id and secret") as caught:
         launch.finish(client, redirected_to(launch.authorize_url))
     assert caught.value.error == "invalid_client"
-    assert "secret may be wrong" in caught.value.hint
+    assert "secret or key may be missing, wrong" in caught.value.hint
     assert "not-the-secret" not in str(caught.value)
 
 
@@ -227,20 +236,38 @@ def test_a_token_endpoint_that_is_busy_for_long_is_not_waited_for(
     assert 298 <= (caught.value.not_before - datetime.now(UTC)).total_seconds() <= 300
 
 
+def _frames_of(error: BaseException) -> str:
+    """What a traceback with locals shows of every frame of the package."""
+    frames = [one for one in traceback.walk_tb(error.__traceback__) if "s4s_lab" in one[0].f_code.co_filename]
+    return "".join(traceback.StackSummary.extract(iter(frames), capture_locals=True).format())
+
+
+@pytest.mark.parametrize("finish", [Launch.finish, Launch.redeem])
 def test_a_failed_exchange_shows_no_code_in_a_traceback_with_locals(
-    launch: Launch, server: SmartServer, client: HttpClient
+    launch: Launch, server: SmartServer, client: HttpClient, finish: Callable[[Launch, HttpClient, str], object]
 ) -> None:
-    answer = Secret(redirected_to(launch.authorize_url))
+    answer = redirected_to(launch.authorize_url)
     server.__exit__(None, None, None)
     with pytest.raises(NotReachable) as caught:
-        launch.redeem(client, answer.reveal())
-    below = [frame for frame in traceback.walk_tb(caught.tb) if "s4s_lab" in frame[0].f_code.co_filename][1:]
-    shown = "".join(traceback.StackSummary.extract(iter(below), capture_locals=True).format())
+        finish(launch, client, answer)
+    shown = _frames_of(caught.value)
+    assert "launch.py" in shown
     assert "tokens.py" in shown
-    assert "s4s_sandbox_code_0" not in shown.replace(answer.reveal(), "")
+    assert "s4s_sandbox_code_0" not in shown
     assert launch.verifier is not None
     assert launch.verifier.reveal() not in shown
     assert CLIENT_SECRET not in shown
+
+
+@pytest.mark.parametrize("answer", ["code=s3cret&code=s3cret", "code=s3cret&state=forged", "code=s3cret"])
+@pytest.mark.parametrize("finish", [Launch.finish, Launch.redeem])
+def test_a_code_that_is_not_used_is_shown_no_more(
+    launch: Launch, client: HttpClient, answer: str, finish: Callable[[Launch, HttpClient, str], object]
+) -> None:
+    with pytest.raises((LaunchRefused, UsageError)) as caught:
+        finish(launch, client, answer)
+    assert "answers.py" in _frames_of(caught.value)
+    assert "s3cret" not in _frames_of(caught.value)
 
 
 def test_a_client_registers_itself(server: SmartServer, client: HttpClient) -> None:
