@@ -84,7 +84,7 @@ class _Client:
         """Drop a registration of our own making that the server has forgotten; the next launch makes another."""
         unknown = isinstance(pending.error, LaunchRefused) and pending.error.error in _UNKNOWN_CLIENT
         if self.kept is not None and unknown:
-            self.kept.drop()
+            self.kept.drop(self.registration)
 
 
 def prepare_launch(

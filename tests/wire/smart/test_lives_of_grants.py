@@ -232,12 +232,12 @@ def test_a_registration_of_our_own_is_kept_per_issuer(
         connect(server.fhir_url, show=server.approve, timeout_s=10, redirect_uri=free_redirect_uri) for _ in range(2)
     )
     assert first.registration == second.registration
-    kept = next((tmp_path / "home" / "clients").iterdir())
+    kept = next((tmp_path / "home" / "clients").glob("*.json"))  # a lock lies beside it
     assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     with sandbox.start() as other:
         elsewhere = connect(other.fhir_url, show=other.approve, timeout_s=10, redirect_uri=free_redirect_uri)
     assert elsewhere.registration.client_id != first.registration.client_id
-    assert len(list(kept.parent.iterdir())) == 2
+    assert len(list(kept.parent.glob("*.json"))) == 2
 
 
 def test_a_kept_registration_that_the_server_forgot_is_dropped(
@@ -245,7 +245,11 @@ def test_a_kept_registration_that_the_server_forgot_is_dropped(
 ) -> None:
     monkeypatch.setenv("S4S_HOME", str(tmp_path / "home"))
     pending = prepare_launch(server.fhir_url, redirect_uri=free_redirect_uri)
-    kept = next((tmp_path / "home" / "clients").iterdir())
+    kept = next((tmp_path / "home" / "clients").glob("*.json"))
+    for forged in ("error=unauthorized_client", "error=invalid_client", "error=unauthorized_client&state=forged"):
+        with pytest.raises(LaunchRefused):
+            pending.answer(forged)
+        assert kept.exists()
     with pytest.raises(LaunchRefused):
         pending.answer(f"error=unauthorized_client&state={pending._launch.state.reveal()}")
     assert not kept.exists()
