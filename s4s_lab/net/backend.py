@@ -25,6 +25,9 @@ def _now(timeout: float | None) -> float | None:
     return timeout.now() if isinstance(timeout, Allowance) else timeout
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
 class _WatchedStream(httpcore2.NetworkStream):
     """A connection whose every operation asks its attempt how much time is left.
 
@@ -74,20 +77,29 @@ class _WatchedStream(httpcore2.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
-def leads_astray(address: str) -> bool:
+def leads_astray(address: str, *, from_outside: bool = False) -> bool:
     """Say whether an IP address is one that no server of records or images has.
 
     Link-local ones are where clouds keep a machine's credentials (169.254.169.254); `0.0.0.0` is this machine under
-    another name.
+    another name. A server on the open internet has nothing to name inside of this network, or on this machine.
 
     Parameters
     ----------
     address : str
         An IP address, version 4 or 6.
+    from_outside : bool
+        Whether a server on the open internet named it.
     """
+    ip = _meant(address)
+    return ip.is_link_local or ip.is_unspecified or ip.is_multicast or (from_outside and not ip.is_global)
+
+
+def _meant(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address, out of the version 6 forms that carry one of version 4 (RFC 4291, 2.5.5.2; RFC 6052, 2.1)."""
     ip = ipaddress.ip_address(address)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return ip.is_link_local or ip.is_unspecified or ip.is_multicast
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    return ip.ipv4_mapped or (ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip)
 
 
 def _resolved(host: str, port: int, seconds: float | None) -> list[str]:
@@ -140,6 +152,7 @@ class GuardedBackend(httpcore2.NetworkBackend):
         self._plain = httpcore2.SyncBackend()
         self._trusts_all = trusted is None
         self._trusted = {(parts.hostname, parts.port) for parts in map(urlsplit, trusted or ())}
+        self._outside: bool | None = None
 
     def connect_tcp(
         self,
@@ -183,7 +196,21 @@ class GuardedBackend(httpcore2.NetworkBackend):
         addresses = _resolved(host, port, seconds)
         if self._trusts_all or (host.rstrip("."), port) in self._trusted:
             return addresses
-        usable = [address for address in addresses if not leads_astray(address)]
+        outside = self._home_is_outside(seconds)
+        usable = [address for address in addresses if not leads_astray(address, from_outside=outside)]
         if addresses and not usable:
             raise OriginRefused(f"{host} leads to {addresses[0]}, an address that no server of records or images has.")
         return usable
+
+    def _home_is_outside(self, seconds: float | None) -> bool:
+        """Say whether what the user connected to is on the open internet; where no name is known, it may be."""
+        if self._outside is None:
+            self._outside = any(_is_global(host, port, seconds) for host, port in self._trusted)
+        return self._outside
+
+
+def _is_global(host: str | None, port: int | None, seconds: float | None) -> bool:
+    try:
+        return any(_meant(address).is_global for address in _resolved(host or "", port or 0, seconds))
+    except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+        return True

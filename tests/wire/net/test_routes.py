@@ -111,6 +111,40 @@ def test_addresses_that_no_server_has_are_known(address: str, astray: bool) -> N
     assert leads_astray(address) is astray
 
 
+@pytest.mark.parametrize(
+    ("address", "astray"),
+    [("127.0.0.1", True), ("10.0.0.7", True), ("172.16.0.1", True), ("192.168.1.1", True), ("100.100.100.200", True),
+     ("::1", True), ("fd00:ec2::254", True), ("64:ff9b::a9fe:a9fe", True), ("::ffff:10.0.0.1", True),
+     ("93.184.216.34", False), ("2606:2800:220:1:248:1893:25c8:1946", False), ("64:ff9b::5db8:d822", False)],
+)  # fmt: skip
+def test_what_lies_inside_is_no_place_for_a_server_outside_to_name(address: str, astray: bool) -> None:
+    assert leads_astray(address, from_outside=True) is astray
+
+
+@pytest.mark.parametrize(("home", "led"), [("93.184.216.34", False), ("10.1.2.3", True), ("127.0.0.1", True)])
+@pytest.mark.usefixtures("no_proxies")
+def test_only_a_server_of_this_network_may_name_another_one_of_it(
+    monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, home: str, led: bool
+) -> None:
+    resolve = socket.getaddrinfo
+    places = {"ehr.example": home, "archive.example": "127.0.0.1"}
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **named: resolve(places.get(host, host), *rest, **named)
+    )
+    with serving(answers(reply(200)), context=server_context(authority, "archive.example")) as server:
+        url = f"https://archive.example:{server.port}/studies/1.2.3"
+        with HttpClient(auth_origins=frozenset({"https://ehr.example:443"}), patience=ONCE) as client:
+            if led:
+                assert client.get(url, accept="*/*").status == 200
+            else:
+                with pytest.raises(OriginRefused, match="no server of records"):
+                    client.get(url, accept="*/*")
+        # The user's own word for an origin is enough.
+        allowed = frozenset({"https://ehr.example:443", f"https://archive.example:{server.port}"})
+        with HttpClient(auth_origins=allowed, patience=ONCE) as client:
+            assert client.get(url, accept="*/*").status == 200
+
+
 @pytest.mark.parametrize("host", ["169.254.169.254", "[::ffff:169.254.169.254]", ANY, "[fe80::1]"])
 @pytest.mark.usefixtures("no_proxies")
 def test_nobody_is_led_to_an_address_that_no_server_has(host: str) -> None:
