@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -66,25 +66,29 @@ def _in_file(path: Path) -> Iterator[Document]:
             yield Document(whole.removeprefix(_BOM), str(path))
             return
         with io.BytesIO(whole) if whole else path.open("rb", buffering=_READ_BYTES) as file:
-            lines = enumerate(file, start=1)
-            first = next((line for _, line in lines if line[:80].strip(_BLANK) or line.strip(_BLANK)), b"")
-            first = first.removeprefix(_BOM)
-            if not first:
-                raise NotFhir(f"{path} is empty.")
-            number, second = next(((at, line) for at, line in lines if line.strip()), (0, b""))
-            if not number:
-                yield Document(first, str(path))
-                return
-            if not _is_json(first):
-                yield Document(b"".join((first, second, file.read())), str(path))
-                return
-            yield Document(first, str(path))
-            yield Document(second, f"{path}, line {number},")
-            for number, line in lines:
-                if line.strip():
-                    yield Document(line, f"{path}, line {number},")
+            yield from _in_lines(file, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _in_lines(file: IO[bytes], path: Path) -> Iterator[Document]:
+    lines = enumerate(file, start=1)
+    first = next((line for _, line in lines if line[:80].strip(_BLANK) or line.strip(_BLANK)), b"")
+    first = first.removeprefix(_BOM)
+    if not first:
+        raise NotFhir(f"{path} is empty.")
+    number, second = next(((at, line) for at, line in lines if line.strip()), (0, b""))
+    if not number:
+        yield Document(first, str(path))
+        return
+    if not _is_json(first):
+        yield Document(b"".join((first, second, file.read())), str(path))
+        return
+    yield Document(first, str(path))
+    yield Document(second, f"{path}, line {number},")
+    for number, line in lines:
+        if line.strip():
+            yield Document(line, f"{path}, line {number},")
 
 
 def _is_json(line: bytes) -> bool:

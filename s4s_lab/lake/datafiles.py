@@ -30,7 +30,7 @@ FileAction = AddAction | RemoveAction
 """What a commit says of one file."""
 
 # Of a row group: what readers like, unless the rows are long.
-_ROWS, _BYTES = 32_768, 16 << 20
+_ROWS, _BYTES = 32_768, 8 << 20
 _MODE = 0o600
 
 

@@ -266,27 +266,31 @@ class ViewTables:
         TableChanged
             When a table is derived anew because its view says other things.
         """
-        views = self.views.all()
-        if not renamed and all(self._is_current(view, self.log.version) for view in views.values()):
+        if not renamed and all(self._is_current(view, self.log.version) for view in self.views.all().values()):
             return {}
         with self._alone(timeout_s):
-            target = self.log.version
-            standings = {view: self._standing(view) for view in views.values()}
-            due = {view: standing for view, standing in standings.items() if self._is_ours(standing)}
-            failed = {view.name: _refusal(view, one) for view, one in standings.items() if self._refuses(one)}
-            changes = Changes(self.log, target)
-            if patients is not None and not renamed and changes.leave_out(patients, due):
-                return failed
-            plans = [planned(group, due, changes, frozenset(renamed)) for group in groups(due)]
-            delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, failed)])
-            with durable.told(self.folder):
-                (self.folder / REBUILD).unlink(missing_ok=True)
-        anew = {view.name: due[view].change for plan in plans for view in plan.whole if view.name not in failed}
+            failed, anew = self._brought_up(self.log.version, patients, frozenset(renamed))
         for name, change in anew.items():
-            if change:
-                said = f"Table {name} was derived anew, since its view has changed ({change})."
-                warnings.warn(TableChanged(said), stacklevel=3)
+            said = f"Table {name} was derived anew, since its view has changed ({change})."
+            warnings.warn(TableChanged(said), stacklevel=3)
         return failed
+
+    def _brought_up(
+        self, target: int, patients: Collection[Patient] | None, renamed: frozenset[Patient]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Do what is due; return why tables do not show the newest, and which were derived anew for another view."""
+        standings = {view: self._standing(view) for view in self.views.all().values()}
+        due = {view: standing for view, standing in standings.items() if self._is_ours(standing)}
+        failed = {view.name: _refusal(view, one) for view, one in standings.items() if self._refuses(one)}
+        changes = Changes(self.log, target)
+        if patients is not None and not renamed and changes.leave_out(patients, due):
+            return failed, {}
+        plans = [planned(group, due, changes, renamed) for group in groups(due)]
+        delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, failed)])
+        with durable.told(self.folder):
+            (self.folder / REBUILD).unlink(missing_ok=True)
+        whole = [view for plan in plans for view in plan.whole if view.name not in failed]
+        return failed, {view.name: due[view].change for view in whole if due[view].change}
 
     def _refresh_for(self, view: View) -> str | None:
         return self.refresh(timeout_s=0.0).get(view.name)

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -241,26 +241,32 @@ class Verifying:
     def _tables(self, *, comparing: bool) -> None:
         folder = self.tables.folder
         stored = [path for path in sorted(folder.iterdir()) if log_folder(path).is_dir()] if folder.is_dir() else []
-        wrong: dict[str, list[tuple[Path, str]]] = {}
-        rows, notes = 0, []
-        for path in stored:
-            check = TableCheck(path)
-            faults = list(check.faults())
-            real = [fault for fault in faults if not self._made_again(fault, "tables")]
-            wrong[path.name] = [(fault.path, f"{fault.what} (version {fault.version})") for fault in real]
-            self._sign(check, faults)
-            rows += check.rows
-        whole = [path.name for path in stored if not wrong[path.name]]
+        checks = {path: TableCheck(path) for path in stored}
+        wrong = {path.name: self._faults_of(check) for path, check in checks.items()}
+        for name, what in self._differences(wrong, comparing=comparing):
+            wrong[name].append((folder / name, what))
+        self._rebuild({name: found for name, found in wrong.items() if found}, can=comparing)
+        notes = () if comparing else ("tables were not compared with the log: it is damaged",)
+        rows = sum(check.rows for check in checks.values())
+        self.checks.append(Check("tables", rows, f"rows in {len(stored)} tables, all versions", notes))
+
+    def _faults_of(self, check: TableCheck) -> list[tuple[Path, str]]:
+        """Return what is wrong with a table's files, and sign those that are whole."""
+        faults = list(check.faults())
+        real = [fault for fault in faults if not self._made_again(fault, "tables")]
+        self._sign(check, faults)
+        return [(fault.path, f"{fault.what} (version {fault.version})") for fault in real]
+
+    def _differences(self, wrong: Mapping[str, Sequence[object]], *, comparing: bool) -> list[tuple[str, str]]:
+        """Return by name the tables whose files are whole and whose rows are not what they are made from."""
+        whole = [name for name, found in wrong.items() if not found]
+        found = []
         if comparing:
             views = {name: view for name, view in self.tables.views.all().items() if name in whole}
-            for name, what in differing(folder, views, self.log, self.connections):
-                wrong[name].append((folder / name, what))
-        else:
-            notes.append("tables were not compared with the log: it is damaged")
+            found += differing(self.tables.folder, views, self.log, self.connections)
         if IMAGES in whole and not self._image_index_is_lost and self.image_table.differs():
-            wrong[IMAGES].append((folder / IMAGES, "Its rows are not what the cache's index says."))
-        self._rebuild({name: found for name, found in wrong.items() if found}, can=comparing)
-        self.checks.append(Check("tables", rows, f"rows in {len(stored)} tables, all versions", tuple(notes)))
+            found.append((IMAGES, "Its rows are not what the cache's index says."))
+        return found
 
     @property
     def _image_index_is_lost(self) -> bool:
@@ -289,7 +295,9 @@ class Verifying:
             if not (self.root / "connections" / path.name).is_file():
                 self._found("grants", path, "It belongs to no connection.", "Remove it.")
             try:
-                FileGrants(path).read()
+                kept = FileGrants(path)
+                if kept.disconnected_at is None:
+                    kept.read()
             except GrantExpired:
                 self._found("grants", path, "It is damaged.", "Connect again.")
             except UsageError as error:

@@ -10,7 +10,7 @@ import msgspec
 
 from s4s_lab.errors import NotFhir
 from s4s_lab.views.heads import Provenance
-from s4s_lab.views.kinds import exact_number
+from s4s_lab.views.numbers import exact_number
 
 _UNKNOWN = Provenance()
 

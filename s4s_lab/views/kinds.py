@@ -23,43 +23,20 @@ import pyarrow.compute as pc
 from s4s_lab.errors import ViewError
 from s4s_lab.values.instants import parse_date, parse_date_time, to_millis
 from s4s_lab.views.issues import Unplaced, shown
+from s4s_lab.views.numbers import DECIMAL, SAFE_LENGTH, as_number, small_numbers, written_numbers
 
-DECIMAL = pa.decimal128(38, 18)
 INSTANT = pa.timestamp("ms", "UTC")
 _FITS = Context(prec=38, traps=[Inexact, InvalidOperation])
 _SCALE = Decimal(1).scaleb(-18)
-_SAFE_LENGTH = 19
 # The forms that Arrow reads exactly as `values.instants` does; year 0 and overflow past 9999 are left to the latter.
 _PLAIN_DATE = r"^[1-9]\d{3}-\d\d-\d\d$"
 _PLAIN_INSTANT = (
     r"^(?:[1-8]\d{3}|9[0-8]\d\d|99[0-8]\d|999[0-8])-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?(?:Z|[+-]\d\d:\d\d)$"
 )
 _JSON = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
-_PACK = msgspec.msgpack.Encoder().encode
-# MessagePack: nil.
-_NIL = 0xC0
-_COMMA = ord(",")
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 
 Placed = tuple[pa.Array, dict[int, str]]
-
-
-def exact_number(text: str) -> Decimal:
-    """Return a JSON number that is not whole, exactly as it is written.
-
-    Parameters
-    ----------
-    text : str
-        The number.
-    """
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        # An exponent beyond what any number type holds; infinite is what no column takes.
-        return Decimal("Infinity")
-
-
-_WRITTEN = msgspec.json.Decoder(float_hook=exact_number).decode
 
 
 @dataclass(frozen=True)
@@ -132,7 +109,7 @@ class Kind:
         placed: list[Any] = []
         reasons: dict[int, str] = {}
         for position, given in enumerate(values):
-            fitting, value = None, _WRITTEN(given) if isinstance(given, msgspec.Raw) else given
+            fitting, value = None, as_number(given) if isinstance(given, msgspec.Raw) else given
             if isinstance(value, Unplaced):
                 reasons[position] = value.reason
             elif value is not None:
@@ -248,47 +225,6 @@ def _cast(pattern: str, target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     return whole
 
 
-def _small(target: pa.DataType) -> Callable[[list[Any]], pa.Array | None]:
-    def quick(values: list[Any]) -> pa.Array | None:
-        """Pack the values in C; where each takes one byte, as numbers below 128 and nothing do, that byte tells all."""
-        try:
-            packed = np.frombuffer(_PACK(values), np.uint8)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            return None
-        ones = packed[1 if len(values) < 16 else 3 if len(values) < 1 << 16 else 5 :]  # array headers
-        if len(ones) != len(values):
-            return None
-        absent = ones == _NIL
-        if not (absent | (ones < 128)).all():  # positive fixint
-            return None
-        return pa.array(ones.astype(target.to_pandas_dtype()), target, mask=absent if absent.any() else None)
-
-    return quick
-
-
-def _written(values: list[Any]) -> pa.Array | None:
-    """Read numbers as they are written in JSON, all of them at once."""
-    try:
-        text = b",".join(values)
-    except TypeError:
-        try:
-            text = b",".join([b"" if one is None else one for one in values])
-        except TypeError:
-            return None
-    # Arrow rounds some numbers of more digits than it holds instead of refusing them: long ones, and small powers.
-    if not text or b"e" in text or b"E" in text:
-        return None
-    ends = np.flatnonzero(np.frombuffer(text + b",", np.uint8) == _COMMA)
-    lengths = np.diff(ends, prepend=-1) - 1
-    if lengths.max() > _SAFE_LENGTH:
-        return None
-    offsets = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    there = np.packbits(lengths > 0, bitorder="little")
-    buffers = [pa.py_buffer(there), pa.py_buffer(offsets), pa.py_buffer(text.translate(None, b","))]
-    return pa.StringArray.from_buffers(len(lengths), *buffers[1:], buffers[0]).cast(DECIMAL)
-
-
 def _array(target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
     return lambda values: pa.array(values, target)
 
@@ -296,7 +232,7 @@ def _array(target: pa.DataType) -> Callable[[list[Any]], pa.Array]:
 def _whole_decimals(values: list[Any]) -> pa.Array:
     # Arrow rounds some numbers of more digits than it holds instead of refusing them: long ones, and small powers.
     texts = pa.array([None if one is None else str(one) for one in values], pa.string())
-    if (pc.max(pc.binary_length(texts)).as_py() or 0) > _SAFE_LENGTH or pc.any(pc.match_substring(texts, "E")).as_py():
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > SAFE_LENGTH or pc.any(pc.match_substring(texts, "E")).as_py():
         raise ValueError
     return texts.cast(DECIMAL)
 
@@ -306,9 +242,10 @@ _STRING: frozenset[type] = frozenset({str, _NOTHING})
 TEXT = Kind("string", pa.string(), _STRING, _array(pa.string()), _read_text)
 ANY = Kind("value", pa.string(), _STRING, _array(pa.string()), _read_any)
 BOOLEAN = Kind("boolean", pa.bool_(), frozenset({bool, _NOTHING}), _array(pa.bool_()), _read_boolean)
-INT32 = Kind("integer", pa.int32(), frozenset({int, _NOTHING}), _array(pa.int32()), _integer(32), _small(pa.int32()))
-INT64 = Kind("integer", pa.int64(), frozenset({int, _NOTHING}), _array(pa.int64()), _integer(64), _small(pa.int64()))
-EXACT = Kind("decimal", DECIMAL, frozenset({int, Decimal, _NOTHING}), _whole_decimals, _exact, _written)
+_INTEGERS = frozenset({int, _NOTHING})
+INT32 = Kind("integer", pa.int32(), _INTEGERS, _array(pa.int32()), _integer(32), small_numbers(pa.int32()))
+INT64 = Kind("integer", pa.int64(), _INTEGERS, _array(pa.int64()), _integer(64), small_numbers(pa.int64()))
+EXACT = Kind("decimal", DECIMAL, frozenset({int, Decimal, _NOTHING}), _whole_decimals, _exact, written_numbers)
 DATE = Kind("date", pa.date32(), _STRING, _cast(_PLAIN_DATE, pa.date32()), _forgetful(_read_date))
 MOMENT = Kind("instant", INSTANT, _STRING, _cast(_PLAIN_INSTANT, INSTANT), _forgetful(_read_instant))
 

@@ -345,7 +345,7 @@ def _in_lists(below: list[Any], base: Found) -> Found | None:
 
 
 def _flattened(lists: list[Any], counts: list[int], base: Found) -> Found:
-    """Flatten lists that hold structs only."""
+    """Flatten lists; what is in them passes for structs, none of them None."""
     if base.is_aligned and max(counts) < 2:
         return Found([one[0] if one else None for one in lists])
     owners = np.repeat(np.arange(len(lists)) if base.is_aligned else base.owner_array, counts)
@@ -359,17 +359,17 @@ def _flat(below: list[Any], base: Found, element: Element) -> Found:
     kinds = found.kinds
     if list not in kinds:
         return found if base.is_aligned else _without_nothing(below, base.owner_array, kinds)
+    lists = _as_lists(below, kinds)
+    flattened = _flattened(lists, list(map(len, lists)), base)
+    if element.is_object or flattened.is_aligned:
+        return flattened
+    return _without_nothing(flattened.values, flattened.owner_array, set(map(type, flattened.values)))
+
+
+def _as_lists(below: list[Any], kinds: Kinds) -> list[Any]:
     if not kinds <= {list, _NOTHING}:
         below = [one if one is None or one.__class__ is list else [one] for one in below]
-    lists = [one or () for one in below] if _NOTHING in kinds else below
-    counts = list(map(len, lists))
-    if element.is_object:
-        return _flattened(lists, counts, base)
-    if base.is_aligned and max(counts) < 2:
-        return Found([one[0] if one else None for one in lists])
-    flat = list(chain.from_iterable(lists))
-    owners = np.repeat(np.arange(len(below)) if base.is_aligned else base.owner_array, counts)
-    return _without_nothing(flat, owners, set(map(type, flat)))
+    return [one or () for one in below] if _NOTHING in kinds else below
 
 
 def _without_nothing(values: list[Any], owners: Positions, kinds: Kinds) -> Found:

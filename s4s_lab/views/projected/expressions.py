@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import lru_cache, reduce
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from s4s_lab.views.fhirpath.functions import reference_target
 from s4s_lab.views.fhirpath.moments import Moment, is_moment
@@ -21,6 +19,7 @@ from s4s_lab.views.fhirpath.selecting import is_choice, owner_of
 from s4s_lab.views.fhirpath.syntax import Call, Expression, Literal, Member, Operation, This, Variable, walk
 from s4s_lab.views.projected.batches import Found, Level, children, descendants
 from s4s_lab.views.projected.elements import Element
+from s4s_lab.views.projected.leaving import SCALARS, leave, leave_no_numbers
 from s4s_lab.views.projected.operators import (
     Find,
     chosen_by_text,
@@ -37,10 +36,6 @@ from s4s_lab.views.projected.operators import (
 
 _NOTHING: type = type(None)
 _ROW_INDEX = "%rowIndex"
-_SCALARS = frozenset({str, int, Decimal, bool})
-# What numbers are written with; a blank is between them.
-_IN_NUMBERS = b" 0123456789.-+eE"
-_MAX_WRITTEN = 64
 
 
 class Unsupported(Exception):
@@ -134,41 +129,12 @@ def value(expression: Expression, how: Reading, due: type | None = None) -> Find
     def find(level: Level) -> Found:
         found = compiled.find(level)
         if element.is_mixed:
-            _leave(level, found, lambda kind: kind not in _SCALARS)
+            leave(level, found, lambda kind: kind not in SCALARS)
         elif element.is_plain and due is msgspec.Raw:
-            _leave_no_numbers(level, found)
+            leave_no_numbers(level, found)
         return found
 
     return find
-
-
-def _leave_no_numbers(level: Level, found: Found) -> None:
-    """Leave the resources of values that are not written as numbers, or with more digits than any column takes."""
-    written = b" ".join([one for one in found.values if one is not None])
-    if not written or (not written.translate(None, _IN_NUMBERS) and _longest(written) <= _MAX_WRITTEN):
-        return
-    texts = [None if one is None else bytes(one) for one in found.values]
-    odd = [
-        i for i, one in enumerate(texts) if one and (one.translate(None, _IN_NUMBERS[1:]) or len(one) > _MAX_WRITTEN)
-    ]
-    level.odd(odd if found.owners is None else [found.owners[i] for i in odd])
-    found.without(odd)
-
-
-def _longest(written: bytes) -> int:
-    ends = np.flatnonzero(np.frombuffer(written + b" ", np.uint8) == _IN_NUMBERS[0])
-    return int(np.diff(ends, prepend=-1).max())
-
-
-def _leave(level: Level, found: Found, is_odd: Callable[[type], bool]) -> None:
-    """Leave the resources of values of odd types to the general back end; such values count as absent here."""
-    if found.is_nothing:
-        return
-    odd_kinds = {kind for kind in found.kinds - {_NOTHING} if is_odd(kind)}
-    if odd_kinds:
-        odd = [i for i, one in enumerate(found.values) if type(one) in odd_kinds]
-        level.odd(odd if found.owners is None else [found.owners[i] for i in odd])
-        found.without(odd)
 
 
 def compile_path(expression: Expression, how: Reading) -> Compiled:
@@ -228,7 +194,7 @@ def _step(base: Compiled, element: Element, expression: Expression, how: Reading
             return found
         found = base.find(level)
         if above is not None and above.is_mixed:
-            _leave(level, found, _SCALARS.__contains__)
+            leave(level, found, SCALARS.__contains__)
         return children(found, element)
 
     return Compiled(_remembered(expression, find, how), element, way, start)
@@ -257,7 +223,7 @@ def _of_type(call: Call, how: Reading) -> Compiled:
 
     def find(level: Level) -> Found:
         # The element without a type at the end of its name is not FHIR, but other readers take it.
-        _leave(level, plain.find(level), lambda _kind: True)
+        leave(level, plain.find(level), lambda _kind: True)
         return typed.find(level)
 
     return Compiled(find, typed.element)
