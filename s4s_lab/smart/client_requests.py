@@ -83,7 +83,7 @@ def ask_as_client(
     UsageError
         If the client's key cannot be used.
     """
-    left_s = _BUSY_BUDGET_S
+    ends = time.monotonic() + _BUSY_BUDGET_S
     while True:
         asked_at = utc_now()
         answer = _post(client, endpoint, registration, form, audience)
@@ -92,12 +92,11 @@ def ask_as_client(
             return answer, asked_at
         # The server says that it did not act, so this is the one case in which the form may be sent again.
         wait_s = max(wanted, 1.0)
-        if wait_s > left_s:
+        if wait_s > ends - time.monotonic():
             raise Waiting(
                 f"{without_query(endpoint)} asks to come back in {wait_s:.0f} s.",
                 not_before=utc_now() + timedelta(seconds=wait_s),
             )
-        left_s -= wait_s
         time.sleep(wait_s)
 
 

@@ -138,6 +138,11 @@ class FileGrants:
         """Why this process's last renewal failed; None when it did not."""
         return self._watch.failure
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server had refused the access token when the last renewal failed."""
+        return self._watch.refused
+
     def read(self) -> Grant:
         """Return the newest grant.
 
@@ -150,7 +155,7 @@ class FileGrants:
         """
         return self._load().grant
 
-    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
+    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant], *, refused: bool = False) -> Grant:
         """Renew the grant, unless another thread or process has done so since `used_generation`.
 
         Parameters
@@ -159,6 +164,8 @@ class FileGrants:
             The generation that is due or was refused.
         refresh : callable
             Takes the newest grant, asks the token endpoint, returns the renewed one.
+        refused : bool
+            Whether the access token is good for nothing any more, as the server refused it.
 
         Raises
         ------
@@ -169,7 +176,7 @@ class FileGrants:
         UsageError
             If others can read the file.
         """
-        with self._locked(), self._watch:
+        with self._locked(), self._watch.over(refused=refused):
             kept = self._load()
             if kept.grant.generation != used_generation:
                 return kept.grant

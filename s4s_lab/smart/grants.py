@@ -98,7 +98,7 @@ class GrantStore(Protocol):
         """
         ...
 
-    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
+    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant], *, refused: bool = False) -> Grant:
         """Renew the grant, unless somebody has done so since `used_generation`.
 
         One renewal at a time; the new grant is kept before it is returned, because a rotated refresh token that is lost
@@ -110,6 +110,8 @@ class GrantStore(Protocol):
             The generation that is due or was refused.
         refresh : callable
             Takes the newest grant, asks the token endpoint, returns the renewed one.
+        refused : bool
+            Whether the access token is good for nothing any more, as the server refused it.
 
         Raises
         ------
@@ -121,6 +123,11 @@ class GrantStore(Protocol):
     @property
     def failure(self) -> S4SError | None:
         """Why this process's last renewal failed; None when it did not."""
+        ...
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server had refused the access token when that renewal failed."""
         ...
 
     def end(self, revoke: Callable[[Grant], bool]) -> bool:

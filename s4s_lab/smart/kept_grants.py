@@ -25,7 +25,7 @@ class GrantOrigin:
     fhir_url : str
         FHIR base URL.
     token_endpoint : str
-        The one that gave the grant; its refresh token goes nowhere else.
+        The one that gave the grant; its refresh token goes to no other origin.
     registration : Registration
         The client that the grant is bound to.
     participant_id : str or None

@@ -35,6 +35,11 @@ class MemoryGrants:
         """Why the last renewal failed; None when it did not."""
         return self._watch.failure
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server had refused the access token when the last renewal failed."""
+        return self._watch.refused
+
     def read(self) -> Grant:
         """Return the newest grant.
 
@@ -48,7 +53,7 @@ class MemoryGrants:
             raise GrantExpired(self._gone)
         return grant
 
-    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant]) -> Grant:
+    def renew(self, used_generation: int, refresh: Callable[[Grant], Grant], *, refused: bool = False) -> Grant:
         """Renew the grant, unless another thread has done so since `used_generation`.
 
         Parameters
@@ -57,6 +62,8 @@ class MemoryGrants:
             The generation that is due or was refused.
         refresh : callable
             Takes the newest grant, asks the token endpoint, returns the renewed one.
+        refused : bool
+            Whether the access token is good for nothing any more, as the server refused it.
 
         Raises
         ------
@@ -66,7 +73,7 @@ class MemoryGrants:
         with self._lock:
             current = self.read()
             if current.generation == used_generation:
-                with self._watch:
+                with self._watch.over(refused=refused):
                     self._grant = current = renewed(current, refresh, self._journal)
             return current
 

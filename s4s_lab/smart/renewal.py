@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol
 
 from s4s_lab.errors import GrantExpired, NotReachable, PatientMismatch, S4SError, UnexpectedAnswer
@@ -189,22 +189,27 @@ def _by_hand(journal: Journal) -> str:
 
 
 class Watch:
-    """Remembers whether the last renewal failed; a context manager around each."""
+    """Remembers whether the last renewal failed, and what that leaves."""
 
     def __init__(self) -> None:
         self.failure: S4SError | None = None
+        self.refused = False
 
-    def __enter__(self) -> None:
-        """Begin a renewal."""
+    @contextmanager
+    def over(self, *, refused: bool) -> Iterator[None]:
+        """Note how a renewal ends.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Note how it ended."""
-        if error is None:
-            self.failure = None
-        elif isinstance(error, S4SError):
-            self.failure = error
+        Parameters
+        ----------
+        refused : bool
+            Whether the access token is good for nothing any more, as the server refused it.
+        """
+        try:
+            yield
+        except S4SError as error:
+            self.failure, self.refused = error, refused
+            raise
+        self.failure, self.refused = None, False
 
 
 def may_have_acted(error: S4SError) -> bool:

@@ -84,6 +84,20 @@ def scopes_not_granted(asked: str, granted: str) -> list[str]:
     return [scope for scope in asked.split() if scope not in had and not _covered(scope, resource_scopes)]
 
 
+def scopes_in_both(first: str, second: str) -> str:
+    """Return what two sets of scopes both allow: what of each is covered by the other.
+
+    Parameters
+    ----------
+    first, second : str
+        Space-separated scopes, v1 and v2 forms mixed.
+    """
+    not_in_second, not_in_first = scopes_not_granted(first, second), scopes_not_granted(second, first)
+    both = " ".join(scope for scope in first.split() if scope not in not_in_second)
+    narrower = [scope for scope in scopes_not_granted(second, both) if scope not in not_in_first]
+    return " ".join([*both.split(), *narrower])
+
+
 def _covered(scope: str, granted: list[_ResourceScope]) -> bool:
     wanted = _parse(scope)
     return wanted is not None and all(any(one.covers(wanted, letter) for one in granted) for letter in wanted.access)

@@ -14,6 +14,7 @@ from s4s_lab.errors import LaunchRefused, PatientMismatch, UnexpectedAnswer
 from s4s_lab.net import Answer
 from s4s_lab.smart.grants import DEFAULT_LIFETIME_S, Grant
 from s4s_lab.smart.refusals import refusal
+from s4s_lab.smart.scopes import scopes_in_both
 from s4s_lab.values import Secret
 from s4s_lab.values.origins import without_query
 
@@ -139,7 +140,8 @@ def grant_of(response: TokenResponse, *, previous: Grant | None, scope: str, ask
     response : TokenResponse
         Of status 200.
     previous : Grant or None
-        The one that was renewed: its patient must stay, its refresh token stays when no other is given.
+        The one that was renewed: its patient must stay, its refresh token stays when no other is given, and its scopes
+        are the most that is believed to be granted.
     scope : str
         What counts as granted where the response names no scope (RFC 6749, section 5.1).
     asked_at : datetime
@@ -162,7 +164,7 @@ def grant_of(response: TokenResponse, *, previous: Grant | None, scope: str, ask
         access_token=access_token,
         refresh_token=_checked(response.refresh_token, "refresh_token")
         or (previous.refresh_token if previous else None),
-        scope=_granted_scope(response.scope) or scope,
+        scope=_granted_scope(response.scope, scope, previous),
         patient_id=_patient_id(response.patient, previous),
         expires_at=asked_at + timedelta(seconds=lifetime_s),
         generation=previous.generation + 1 if previous else 1,
@@ -180,8 +182,12 @@ def _checked(token: Secret | None, name: str) -> Secret | None:
     return token
 
 
-def _granted_scope(scope: object) -> str:
-    return " ".join(scope.split()) if isinstance(scope, str) else ""
+def _granted_scope(named: object, unnamed: str, previous: Grant | None) -> str:
+    scope = " ".join(named.split()) if isinstance(named, str) else ""
+    if previous is None or not scope:
+        return scope or unnamed
+    # RFC 6749, section 6: a renewal cannot grant what the participant did not.
+    return scopes_in_both(previous.scope, scope)
 
 
 def _patient_id(patient: object, previous: Grant | None) -> str:

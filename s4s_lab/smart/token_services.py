@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from s4s_lab.errors import NotSmart
+from s4s_lab.errors import NotSmart, OriginRefused
 from s4s_lab.net import Answer, HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
 from s4s_lab.smart.configuration import SmartConfiguration
 from s4s_lab.smart.token_response import refused, unusable
 from s4s_lab.values import Registration, Secret
-from s4s_lab.values.origins import without_query
+from s4s_lab.values.origins import origin_of, without_query
 
 _MAX_BYTES = 64 << 10
 
@@ -47,7 +47,13 @@ class Introspection:
 
 
 def revoke(
-    client: HttpClient, configuration: SmartConfiguration, registration: Registration, token: Secret, *, kind: str
+    client: HttpClient,
+    configuration: SmartConfiguration,
+    registration: Registration,
+    token: Secret,
+    *,
+    kind: str,
+    allowed_origins: frozenset[str] = frozenset(),
 ) -> None:
     """Have a token taken back; one that the server does not know has ended already.
 
@@ -63,11 +69,15 @@ def revoke(
         With a refresh token its access tokens end too.
     kind : str
         `refresh_token` or `access_token`.
+    allowed_origins : frozenset of str
+        Where the token and the client's proof may go besides the token endpoint's origin.
 
     Raises
     ------
     NotSmart
         If the server offers no revocation.
+    OriginRefused
+        If it is offered at an origin that gave no token and was not allowed.
     LaunchRefused
         With the OAuth error code, such as `invalid_client` or `unsupported_token_type`.
     UnexpectedAnswer, NotReachable, Waiting
@@ -84,11 +94,17 @@ def revoke(
             hint="The participant can end the permission at the server"
             + (f": {configuration.management_endpoint}" if configuration.management_endpoint else "."),
         )
+    _require_at_home("revocation", endpoint, configuration, allowed_origins)
     _asked(client, configuration, registration, endpoint, {"token": token, "token_type_hint": kind})
 
 
 def introspect(
-    client: HttpClient, configuration: SmartConfiguration, registration: Registration, token: Secret
+    client: HttpClient,
+    configuration: SmartConfiguration,
+    registration: Registration,
+    token: Secret,
+    *,
+    allowed_origins: frozenset[str] = frozenset(),
 ) -> Introspection:
     """Ask what a token is good for.
 
@@ -102,11 +118,15 @@ def introspect(
         The client that asks.
     token : Secret
         Any token.
+    allowed_origins : frozenset of str
+        As for `revoke`.
 
     Raises
     ------
     NotSmart
         If the server offers no introspection.
+    OriginRefused
+        As `revoke`.
     LaunchRefused
         If it does not let this client ask.
     UnexpectedAnswer, NotReachable, Waiting
@@ -122,6 +142,7 @@ def introspect(
             f"{without_query(configuration.fhir_url)} offers no introspection.",
             hint="What was granted stands in the connection's scope.",
         )
+    _require_at_home("introspection", endpoint, configuration, allowed_origins)
     answer = _asked(client, configuration, registration, endpoint, {"token": token})
     try:
         told = msgspec.json.decode(answer.body) if len(answer.body) <= _MAX_BYTES else None
@@ -130,6 +151,18 @@ def introspect(
     if not isinstance(told, dict) or not isinstance(told.get("active"), bool):
         raise unusable("The introspection endpoint's answer does not say whether the token is active.")
     return _read(told) if told["active"] else Introspection(active=False)
+
+
+def _require_at_home(
+    name: str, endpoint: str, configuration: SmartConfiguration, allowed_origins: frozenset[str]
+) -> None:
+    """Check that a service is where the tokens come from: its address may have changed since, and gets them all."""
+    there = origin_of(endpoint)
+    if there not in {origin_of(configuration.token_endpoint), *map(origin_of, allowed_origins)}:
+        raise OriginRefused(
+            f"{without_query(configuration.fhir_url)} has its {name} at {there}, which did not give this token.",
+            hint=f"Nothing was sent there. If that is right, connect again and allow the origin: {there}",
+        )
 
 
 def _asked(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s4s_lab.errors import GrantExpired
+from s4s_lab.errors import GrantExpired, LaunchRefused
 from s4s_lab.net import HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
 from s4s_lab.smart.grants import Grant
@@ -10,6 +10,12 @@ from s4s_lab.smart.scopes import scopes_not_granted
 from s4s_lab.smart.token_response import grant_of, read_response, refused, unusable
 from s4s_lab.values import Registration, Secret
 from s4s_lab.values.origins import without_query
+
+_UNKNOWN_CLIENT = ("invalid_client", "unauthorized_client")
+_OTHER_PROOF = (
+    "If the client's secret or key was renewed, give the new one, and nobody has to approve again: "
+    "s4s_lab.connection.reopen(grants_file, registration=…), or --registration FILE of s4s pull, fetch or disconnect."
+)
 
 
 def redeem_code(
@@ -112,6 +118,8 @@ def refresh_grant(client: HttpClient, token_endpoint: str, registration: Registr
         no = refused(answer, secrets=[grant.refresh_token, registration.client_secret])
         if no.error == "invalid_grant":
             raise GrantExpired("The server does not renew this grant any more: it was revoked, used up or is too old.")
+        if no.error in _UNKNOWN_CLIENT:
+            raise LaunchRefused(no.args[0], error=no.error, hint=_OTHER_PROOF)
         raise no
     return grant_of(read_response(answer), previous=grant, scope=grant.scope, asked_at=asked_at)
 
@@ -134,6 +142,22 @@ def lacking(grant: Grant, asked: str) -> list[str]:
     by_effect |= {"openid": signed_in, "fhirUser": signed_in}
     not_named = scopes_not_granted(asked, grant.scope)
     return [scope for scope in asked.split() if not by_effect.get(scope, scope not in not_named)]
+
+
+def narrowed_since(before: Grant, now: Grant) -> str | None:
+    """Say in a sentence what a renewal no longer grants; None when it grants the same.
+
+    Parameters
+    ----------
+    before, now : Grant
+        The grant, and what it was renewed to.
+    """
+    missing = lacking(now, before.scope)
+    return (
+        f"The server renewed the grant for less than before; not granted any more: {', '.join(missing)}."
+        if missing
+        else None
+    )
 
 
 def narrowed(grant: Grant, asked: str) -> str | None:

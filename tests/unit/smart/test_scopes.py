@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s4s_lab.smart.scopes import scope_to_ask, scopes_not_granted
+from s4s_lab.smart.scopes import scope_to_ask, scopes_in_both, scopes_not_granted
 from s4s_lab.values import S4S_SCOPE
 
 
@@ -55,3 +55,18 @@ def test_the_s4s_form_is_kept_wherever_v1_may_be_understood(capabilities: set[st
 def test_v2_is_asked_where_only_that_is_understood() -> None:
     asked = scope_to_ask("patient/*.read patient/Patient.rs user/A.write patient/B.* openid", {"permission-v2"})
     assert asked == "patient/*.rs patient/Patient.rs user/A.cud patient/B.cruds openid"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ("patient/*.read", "patient/*.read", "patient/*.read"),
+        ("patient/*.read", "patient/*.rs", "patient/*.read"),
+        ("patient/*.read", "patient/*.cruds", "patient/*.read"),
+        ("patient/*.read", "patient/*.r", "patient/*.r"),
+        ("patient/*.read launch/patient", "patient/Patient.read openid", "patient/Patient.read"),
+        ("patient/Patient.read", "user/*.read system/*.cruds", ""),
+    ],
+)
+def test_what_two_sets_of_scopes_allow_both(first: str, second: str, both: str) -> None:
+    assert scopes_in_both(first, second) == both

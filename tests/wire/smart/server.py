@@ -7,6 +7,7 @@ import hashlib
 import json
 import ssl
 import threading
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,6 +86,7 @@ class SmartServer:
         self.denies = False
         self.token_extras: dict[str, Any] = {"expires_in": 3600, "patient": PATIENT}
         self.rotates = True
+        self.slow_s = 0.0
         self.hold = threading.Event()
         self.hold.set()
         self._codes: dict[str, dict[str, str]] = {}
@@ -197,6 +199,7 @@ def _handler(server: SmartServer) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(self.command, parts.path, query, headers, form)
             server.asked.append(asked)
+            time.sleep(server.slow_s)
             answer = server.answer(asked)
             self.send_response(answer.status)
             for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from s4s_lab.connection import prepare_launch
 from s4s_lab.errors import DatasetBusy, LaunchRefused, UsageError
@@ -52,7 +53,7 @@ def test_one_that_registers_for_long_is_busy(server: SmartServer, home: Path, mo
     _offer(server, "first")
     _registered(server)
     lock = next((home / "clients").glob("*.lock"))
-    with kept_clients.FileLock(lock), pytest.raises(DatasetBusy, match=r"\.json locked"):
+    with FileLock(lock), pytest.raises(DatasetBusy, match=r"\.json locked"):
         _registered(server)
 
 

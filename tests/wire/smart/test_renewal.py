@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from s4s_lab.errors import GrantExpired, LaunchRefused, NotReachable, PatientMismatch
+from s4s_lab.errors import (
+    GrantExpired,
+    LaunchRefused,
+    NotReachable,
+    PatientMismatch,
+    S4SError,
+    ScopeNarrowed,
+    Waiting,
+)
 from s4s_lab.net import HttpClient
 from s4s_lab.smart import (
     FileGrants,
@@ -24,6 +33,7 @@ from s4s_lab.smart import (
     MemoryGrants,
     SmartAuth,
     begin_launch,
+    client_requests,
     discover,
     refresh_grant,
 )
@@ -174,6 +184,102 @@ def test_a_token_endpoint_in_trouble_is_left_alone_for_a_while(server: SmartServ
     with HttpClient(auth=auth, auth_origins=frozenset({origin_of(server.origin)})) as client:
         statuses = [client.get(f"{server.fhir_url}/Patient/1", accept=_JSON).status for _ in range(5)]
     assert (statuses, len(tried)) == ([200] * 5, 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [Canned(400, b'{"error":"invalid_grant"}'), Canned(401, b'{"error":"invalid_client"}')]
+)
+def test_a_token_that_is_still_good_is_used_although_it_will_not_be_renewed(
+    server: SmartServer, grant: Grant, read: Reader, status: int, error: str
+) -> None:
+    server.canned["/token"].append(Canned(status, json.dumps({"error": error}).encode()))
+    day = replace(grant, expires_at=datetime.now(UTC) + timedelta(minutes=70), lifetime_s=86_400)
+    grants = MemoryGrants(day)
+    assert [read(grants) for _ in range(2)] == [200, 200]
+    assert grants.read() == day or status == 401  # a renewed secret may work at the next try
+    assert len(server.asked_for("/token")) == (1 if status == 400 else 2)
+
+
+def test_a_renewal_for_less_warns_once_it_is_kept(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.token_extras["scope"] = "patient/Patient.read launch/patient"
+    grants = MemoryGrants(_ending(grant, -5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ScopeNarrowed, match=r"not granted any more: patient/\*\.read"):
+            read(grants)
+    assert grants.read().refresh_token == Secret("s4s_sandbox_refresh_2")
+    assert grants.read().scope == "launch/patient patient/Patient.read"
+
+
+def test_a_renewal_never_grants_more(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.token_extras["scope"] = "patient/*.* user/*.write system/*.cruds launch/patient offline_access openid"
+    grants = MemoryGrants(_ending(grant, -5))
+    assert read(grants) == 200
+    assert grants.read().scope == grant.scope
+
+
+def _from_an_archive(server: SmartServer, archive: SmartServer, grant: Grant, requests: int) -> list[str]:
+    """Ask an archive elsewhere; what each request ended with."""
+
+    def refresh(grant: Grant) -> Grant:
+        with HttpClient() as tokens:
+            return refresh_grant(tokens, f"{server.origin}/token", server.registration, grant)
+
+    home, other = origin_of(server.origin), origin_of(archive.origin)
+    auth = SmartAuth(MemoryGrants(grant), refresh, home=home)
+    outcomes = []
+    with HttpClient(auth=auth, auth_origins=frozenset({home, other})) as client:
+        for _ in range(requests):
+            try:
+                outcomes.append(str(client.get(f"{archive.fhir_url}/Patient/1", accept=_JSON).status))
+            except S4SError as error:
+                outcomes.append(type(error).__name__)
+        assert client.get(f"{server.fhir_url}/Patient/1", accept=_JSON).status == 200
+    return outcomes
+
+
+@pytest.mark.parametrize(("age_s", "renewals"), [(5, 0), (1800, 1)])
+def test_an_archive_that_refuses_every_token_costs_one_renewal_at_most_and_ends_no_grant(
+    server: SmartServer, grant: Grant, age_s: int, renewals: int
+) -> None:
+    with SmartServer() as archive:
+        outcomes = _from_an_archive(server, archive, _ending(grant, 3600 - age_s), 5)
+        assert outcomes == ["AccessRefused"] * 5
+        assert len(archive.asked) == 5 + renewals
+    assert len(server.asked_for("/token")) == renewals
+
+
+def test_an_archive_gets_a_newer_token_once_the_old_one_has_ended_there(server: SmartServer, grant: Grant) -> None:
+    with SmartServer() as archive:
+        archive.access_tokens = {"s4s_sandbox_access_2"}
+        assert _from_an_archive(server, archive, _ending(grant, 1800), 3) == ["200"] * 3
+    assert len(server.asked_for("/token")) == 1
+
+
+def test_a_server_that_refuses_even_new_tokens_costs_one_renewal(server: SmartServer, grant: Grant) -> None:
+    def refresh(grant: Grant) -> Grant:
+        renewals.append(1)
+        return replace(grant, generation=grant.generation + 1)
+
+    renewals: list[int] = []
+    server.access_tokens.clear()
+    auth = SmartAuth(MemoryGrants(grant), refresh, home=origin_of(server.origin))
+    with HttpClient(auth=auth, auth_origins=frozenset({origin_of(server.origin)})) as client:
+        for _ in range(3):
+            with pytest.raises(GrantExpired, match="even a renewed one"):
+                client.get(f"{server.fhir_url}/Patient/1", accept=_JSON)
+    assert len(renewals) == 1
+
+
+def test_what_a_busy_token_endpoint_takes_is_bounded_its_answers_included(
+    server: SmartServer, grant: Grant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_requests, "_BUSY_BUDGET_S", 2.5)
+    server.canned["/token"].extend([Canned(503, headers={"Retry-After": "1"})] * 9)
+    server.slow_s = 0.6
+    with HttpClient() as client, pytest.raises(Waiting):
+        refresh_grant(client, f"{server.origin}/token", server.registration, grant)
+    assert 1 <= len(server.asked_for("/token")) <= 2  # its waits alone would let it be asked three times
 
 
 def test_an_unreachable_token_endpoint_is_said_when_the_token_has_ended(server: SmartServer, grant: Grant) -> None:
