@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -45,22 +46,26 @@ def run(
         raise UsageError("--json and a table cannot both go to stdout.", hint="Give --out FILE.")
     loaded = [load_view(name) for name in names]
     paths = {view.name: Path(out) / f"{view.name}.parquet" if _is_folder(out) else Path(out) for view in loaded}
-    if out != "-" and all(path.suffix.lower() == ".parquet" for path in paths.values()):
+    if out == "-":
+        _print(tabulate_many(files, loaded))
+        return
+    if all(path.suffix.lower() == ".parquet" for path in paths.values()):
         # Tables of any size: they are never whole in memory.
         rows = tabulate_to(files, loaded, paths)
-        _say_written(rows, paths, json_output=json_output)
-        for view in loaded:
-            _note_issues(view.name, pq.ParquetFile(paths[view.name]))
-        return
-    tables = tabulate_many(files, loaded)
-    for name, table in tables.items():
-        if out == "-":
-            write_table(table, sys.stdout.buffer, "csv")
-        else:
+        written: Mapping[str, pa.Table | pq.ParquetFile] = {name: pq.ParquetFile(path) for name, path in paths.items()}
+    else:
+        tables = written = tabulate_many(files, loaded)
+        for name, table in tables.items():
             _save(table, paths[name])
-    if out != "-":
-        _say_written({name: table.num_rows for name, table in tables.items()}, paths, json_output=json_output)
+        rows = {name: table.num_rows for name, table in tables.items()}
+    _say_written(rows, paths, json_output=json_output)
+    for name, table in written.items():
+        _note_issues(name, table)
+
+
+def _print(tables: Mapping[str, pa.Table]) -> None:
     for name, table in tables.items():
+        write_table(table, sys.stdout.buffer, "csv")
         _note_issues(name, table)
 
 

@@ -260,7 +260,7 @@ class Verifying:
     def _differences(self, wrong: Mapping[str, Sequence[object]], *, comparing: bool) -> list[tuple[str, str]]:
         """Return by name the tables whose files are whole and whose rows are not what they are made from."""
         whole = [name for name, found in wrong.items() if not found]
-        found = []
+        found: list[tuple[str, str]] = []
         if comparing:
             views = {name: view for name, view in self.tables.views.all().items() if name in whole}
             found += differing(self.tables.folder, views, self.log, self.connections)

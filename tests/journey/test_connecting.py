@@ -89,6 +89,7 @@ def test_disconnecting_revokes_and_keeps_the_data(synthetic: Sandbox, connected:
         stolen.get(f"{synthetic.fhir_url}/Patient/{patient}", accept="application/fhir+json")
     pulled = s4s("pull", "--dataset", connected)
     assert (pulled.returncode, "onnect again" in pulled.stderr) == (4, True)
+    assert s4s("verify", "--dataset", connected).returncode == 0
     assert json.loads(s4s("tables", "--dataset", connected, "--json").stdout)["imaging_study"]["rows"] == 6
 
 
