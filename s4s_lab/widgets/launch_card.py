@@ -22,6 +22,7 @@ _SHOWN: dict[PanelStatus, tuple[str, _Mood, str]] = {
     "expiring": ("Expiring", "warn", ""),
     "refresh failed": ("Refresh failed", "bad", "The access could not be renewed; the next request tries again."),
     "refused": ("Not connected", "bad", ""),
+    "closed": ("Closed", "off", ""),
     "ended": ("Ended", "off", "The access has ended. To read more, launch again and have it approved."),
 }
 STYLE = f"<style>{files('s4s_lab.widgets').joinpath('launch_card.css').read_text(encoding='utf-8')}</style>"
@@ -51,17 +52,28 @@ def heading(status: PanelStatus, fhir_url: str, said: str = "") -> str:
     return f'<div class="s4s-head">{pill}{server}</div>{"".join(lines)}'
 
 
-def link(url: str) -> str:
+def link(url: str, words: str = "Open the consent page") -> str:
     """Return the link to the consent page, which needs nothing of the kernel's attention.
 
     Parameters
     ----------
     url : str
         Where it leads.
+    words : str
+        What it says.
     """
-    return (
-        f'<a class="s4s-link" href="{escape(url)}" target="_blank" rel="noopener noreferrer">Open the consent page</a>'
-    )
+    return f'<a class="s4s-link" href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(words)}</a>'
+
+
+def alone(status: PanelStatus, fhir_url: str, said: str) -> str:
+    """Return the first lines complete in themselves, for a page that has no panel any more.
+
+    Parameters
+    ----------
+    status, fhir_url, said : str
+        As for `heading`.
+    """
+    return f'{STYLE}<div class="s4s-panel">{heading(status, fhir_url, said)}</div>'
 
 
 def warned(sentences: Iterable[str]) -> str:

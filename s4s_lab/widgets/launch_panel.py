@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,18 +11,30 @@ from typing import Any, NoReturn
 import ipywidgets
 
 from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
-from s4s_lab.errors import LaunchNotFinished, S4SError
+from s4s_lab.errors import GrantExpired, LaunchNotFinished, S4SError
 from s4s_lab.smart import Capture, shown_server
 from s4s_lab.values import Registration, Secret
 from s4s_lab.widgets import launch_card as card
+from s4s_lab.widgets.ticking import Ticker
 
-_REFRESH_S = 20.0
+_LOOK_S = 1.0
+_MEANT_S = 20.0
+_SHOWN_S = 120.0
 _PASTE = "No automatic return? Paste the address that the browser ended on"
 _HOW_TO_PASTE = "That page may fail to load: its address is what counts. Copy it whole, paste it here, press Enter."
+_HOW_TO_OPEN = (
+    "If the link itself does not open, because this kernel runs on another machine, go straight to the server:"
+)
+_STRAIGHT, _LEAD_THERE = "Show the link", "Open the server's consent page"
+_TIP = "It is shown for two minutes: a notebook that is saved then would keep it"
 _TO_DISCONNECT, _REALLY = "Disconnect", "Really disconnect?"
 _LEAVING = "Takes the access back at the server, where it offers that, and forgets it here"
 _TAKEN_BACK = "Disconnected: the server has taken the access back, and it is forgotten here."
 _FORGOTTEN = "Disconnected here. The server offers no way to take the access back, or did not answer."
+
+
+# One thread for all panels that are connected: it sees what time, requests and other threads make of the access.
+_looking = Ticker(_LOOK_S)
 
 
 class LaunchPanel:
@@ -35,15 +48,22 @@ class LaunchPanel:
 
     def __init__(self, pending: PendingLaunch) -> None:
         self._pending = pending
-        self._closed = threading.Event()
+        self._closed = False
         self._parting: str = ""
+        self._unused: S4SError | None = None  # what was wrong with the last paste
+        self._really_until = self._straight_until = 0.0
+        self._lock = threading.RLock()
         self._head = ipywidgets.HTML()
         self._link = ipywidgets.HTML()
         self._facts = ipywidgets.HTML()
         self._box = ipywidgets.Text(placeholder="http://…?code=…&state=…", continuous_update=False)
         self._box.observe(self._pasted, names="value")
-        how = ipywidgets.HTML(_HOW_TO_PASTE)
-        self._paste = ipywidgets.Accordion([ipywidgets.VBox([how, self._box])], titles=(_PASTE,))
+        how_to_open = ipywidgets.HTML(_HOW_TO_OPEN if pending.start_url else "")
+        self._show_straight = ipywidgets.Button(description=_STRAIGHT, tooltip=_TIP)
+        self._show_straight.on_click(self._asked_for_straight)
+        self._straight = ipywidgets.HTML()
+        steps = [how_to_open, self._show_straight, self._straight, ipywidgets.HTML(_HOW_TO_PASTE), self._box]
+        self._paste = ipywidgets.Accordion([ipywidgets.VBox(steps)], titles=(_PASTE,))
         self._paste.selected_index = None if pending.start_url else 0
         self._leave = ipywidgets.Button(description=_TO_DISCONNECT, tooltip=_LEAVING)
         self._leave.on_click(self._asked_to_disconnect)
@@ -67,7 +87,7 @@ class LaunchPanel:
     def status(self) -> card.PanelStatus:
         """How far the launch has come, and then how the access stands.
 
-        One of waiting, connecting, connected, expiring, refresh failed, ended, and refused.
+        One of waiting, connecting, connected, expiring, refresh failed, ended, refused, and closed.
         """
         connection = self._pending.connection
         return connection.state if connection else self._pending.status
@@ -85,7 +105,11 @@ class LaunchPanel:
         S4SError
             As `PendingLaunch.answer`.
         """
-        return self._pending.answer(redirected_to)
+        error = self._pending.take(redirected_to)
+        del redirected_to  # some tracebacks show what their frames hold
+        if error:
+            raise error
+        return self._pending.wait(0)
 
     def wait(self, timeout_s: float = 300.0) -> Connection:
         """Wait until the participant has answered; may be interrupted, and called again.
@@ -127,8 +151,11 @@ class LaunchPanel:
 
     def close(self) -> None:
         """Stop listening, and take the panel off the page."""
-        self._closed.set()
         self._pending.close()
+        _looking.remove(self._look)
+        with self._lock:
+            self._closed = True
+            self._link.value = self._straight.value = self._facts.value = ""
         for widget in list(_within(self._view)):
             widget.close()
 
@@ -138,48 +165,80 @@ class LaunchPanel:
             return
         # A notebook saves what its widgets hold: the code must be gone before anything else happens.
         self._box.value = ""
-        try:
-            self._pending.answer(text)
-        except S4SError as error:
-            self._show(error)
+        self._unused = self._pending.take(text)
+        self._show()
 
-    def _asked_to_disconnect(self, button: ipywidgets.Button) -> None:
+    def _asked_to_disconnect(self, _button: ipywidgets.Button) -> None:
         # Another approval costs a person's time, so one click does not do it.
-        if button.description == _TO_DISCONNECT:
-            button.description, button.button_style = _REALLY, "danger"
+        if time.monotonic() >= self._really_until:
+            self._really_until = time.monotonic() + _MEANT_S
+            self._show()
             return
         self.disconnect()
 
+    def _asked_for_straight(self, _button: ipywidgets.Button) -> None:
+        self._straight_until = time.monotonic() + _SHOWN_S
+        self._show()
+        _looking.add(self._look)  # to take it away again
+
     def _moved(self) -> None:
-        self._show(self._pending.error)
+        self._show()
         if self._pending.connection:
-            threading.Thread(target=self._count_down, name="s4s panel", daemon=True).start()
+            _looking.add(self._look)
 
-    def _count_down(self) -> None:
-        while not self._closed.wait(_REFRESH_S):
+    def _look(self) -> bool:
+        """Show how it stands now; say whether that can still change by itself."""
+        try:
             self._show()
+        except S4SError:  # a grants file that cannot be read just now
+            return not self._closed
+        if self._pending.connection:
+            return not self._closed and self.status != "ended"
+        return not self._closed and bool(self._straight.value)
 
-    def _show(self, error: S4SError | None = None) -> None:
+    def _show(self) -> None:
         """Write all texts anew from the launch."""
+        with self._lock:
+            if not self._closed:
+                self._write()
+
+    def _write(self) -> None:
         pending, status = self._pending, self.status
         connection = pending.connection
-        ended = connection is not None or pending.status == "refused"
-        said = error or (connection.renewal_error if connection else None)
-        self._head.value = card.heading(status, pending.fhir_url, str(said or self._parting))
+        waiting = connection is None and pending.status in ("waiting", "connecting")
+        now = time.monotonic()
+        self._head.value = self._heading(status)
         # An ended launch has nothing to link to, and its address need not stay in the notebook.
-        url = pending.start_url or pending.authorize_url
-        self._link.value = "" if ended else card.warned(pending.lacks) + card.link(url)
+        start = card.link(pending.start_url) if pending.start_url else ""
+        self._link.value = card.warned(pending.lacks) + start if waiting else ""
+        # The server's own address holds the state, and what an EHR said: it is not there to be saved by the way.
+        straight = waiting and now < self._straight_until
+        self._straight.value = card.link(pending.authorize_url, _LEAD_THERE) if straight else ""
         self._facts.value = card.facts(connection) if connection and status != "ended" else ""
-        self._leave.description, self._leave.button_style = _TO_DISCONNECT, ""
+        really = now < self._really_until
+        self._leave.description = _REALLY if really else _TO_DISCONNECT
+        self._leave.button_style = "danger" if really else ""
         for widget, shown in (
-            (self._link, not ended),
+            (self._link, bool(self._link.value)),
             (self._facts, bool(self._facts.value)),
-            (self._paste, not ended),
+            (self._paste, waiting),
+            (self._show_straight, not straight),
+            (self._straight, straight),
             (self._leave, bool(self._facts.value)),
         ):
             widget.layout.display = "" if shown else "none"
 
+    def _heading(self, status: card.PanelStatus) -> str:
+        pending = self._pending
+        of_launch = pending.error or self._unused or pending.stray
+        said = self._parting or (_words_of(pending.connection) if pending.connection else of_launch)
+        return card.heading(status, pending.fhir_url, str(said or ""))
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        if self._closed:  # its widgets are gone
+            heading = card.alone(self.status, self._pending.fhir_url, str(self._pending.error or self._parting))
+            return {"text/plain": repr(self), "text/html": heading}
+        self._show()
         bundle: dict[str, Any] = self._view._repr_mimebundle_(**options) or {}
         # The view's own text would show every value, the random port in the link among them.
         return {**bundle, "text/plain": repr(self)}
@@ -189,6 +248,15 @@ class LaunchPanel:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A launch panel cannot leave this process.")
+
+
+def _words_of(connection: Connection) -> S4SError | str | None:
+    """Return why an access is not as it should be, where that is known."""
+    try:
+        connection.grants.read()
+    except GrantExpired as error:
+        return error.args[0]  # type: ignore[no-any-return]  # it is the sentence
+    return connection.renewal_error
 
 
 def _within(view: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:

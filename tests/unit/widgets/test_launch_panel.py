@@ -7,20 +7,33 @@ import json
 import pickle
 import re
 import socket
-from collections.abc import Iterator
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import ipywidgets
 import pytest
 
-from s4s_lab.errors import GrantExpired, LaunchNotFinished, LaunchRefused, NotDeclared, ScopeNarrowed, UnexpectedAnswer
+from s4s_lab.errors import (
+    GrantExpired,
+    LaunchNotFinished,
+    LaunchRefused,
+    NotDeclared,
+    S4SError,
+    ScopeNarrowed,
+    UsageError,
+    Waiting,
+)
 from s4s_lab.smart import MemoryGrants
 from s4s_lab.values import Registration
 from s4s_lab.values.instants import utc_now
 from s4s_lab.widgets import LaunchPanel, launch
-from tests.wire.smart.browser import approve, redirected_to
+from tests.wire.smart.browser import approve, redirected_to, visit
 from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, Canned, SmartServer
 
 
@@ -32,8 +45,12 @@ def server() -> Iterator[SmartServer]:
 
 @pytest.fixture
 def registration(server: SmartServer) -> Registration:
+    return replace(server.registration, redirect_uri=_redirect_uri())
+
+
+def _redirect_uri() -> str:
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        return replace(server.registration, redirect_uri=f"http://127.0.0.1:{probe.getsockname()[1]}/callback")
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/callback"
 
 
 @pytest.fixture
@@ -143,7 +160,8 @@ def test_a_refusal_is_shown_with_what_to_do(panel: LaunchPanel, server: SmartSer
 
 
 def test_what_a_server_says_is_text_not_markup(panel: LaunchPanel) -> None:
-    _paste_box().value = "error=odd&error_description=%3Cimg+src%3Dx+onerror%3Dalert%281%29%3E"
+    state = panel._pending._launch.state.reveal()
+    _paste_box().value = f"error=odd&state={state}&error_description=%3Cimg+src%3Dx+onerror%3Dalert%281%29%3E"
     assert panel.status == "refused"
     assert "&lt;img src=x onerror=alert(1)&gt;" in _saved(panel)
     assert "<img" not in _saved(panel)
@@ -154,16 +172,60 @@ def test_waiting_ends_in_time(panel: LaunchPanel) -> None:
         panel.wait(0.01)
 
 
-def test_without_a_listener_the_link_leads_to_the_server_and_the_paste_box_is_open(server: SmartServer) -> None:
-    panel = launch(server.fhir_url, replace(server.registration, redirect_uri="https://hub.example/cb"))
+def _by_paste(server: SmartServer, *more_scope: str, **more: Any) -> LaunchPanel:
+    elsewhere = replace(server.registration, redirect_uri="https://hub.example/cb")
+    return launch(server.fhir_url, replace(elsewhere, scope=" ".join([elsewhere.scope, *more_scope])), **more)
+
+
+def _links(panel: LaunchPanel) -> list[str]:
+    """Where the links lead that are shown."""
+    return [html.unescape(one) for one in re.findall(r'href=\\"([^"]*)\\"', _saved(panel))]
+
+
+def test_without_a_listener_the_paste_box_is_open_and_shows_the_link_when_asked(server: SmartServer) -> None:
+    panel = _by_paste(server)
     states: dict[str, Any] = ipywidgets.Widget.get_manager_state()["state"]
     selected = [one["state"]["selected_index"] for one in states.values() if "selected_index" in one["state"]]
-    assert panel.start_url is None
-    assert selected == [0]
-    assert f"{server.origin}/authorize?" in _saved(panel)
+    assert (panel.start_url, selected, _links(panel)) == (None, [0], [])
+    _button("Show the link").click()
+    assert _links(panel) == [panel.authorize_url]
     panel.answer(redirected_to(panel.authorize_url))
-    assert "/authorize?" not in _saved(panel)
+    assert _links(panel) == []
     panel.close()
+
+
+def test_a_kernel_elsewhere_that_nothing_gives_away_is_reached_by_the_servers_own_address(panel: LaunchPanel) -> None:
+    _button("Show the link").click()
+    assert _links(panel) == [panel.start_url, panel.authorize_url]
+    _paste_box().value = redirected_to(panel.authorize_url)
+    assert panel.status == "connected"
+    assert _links(panel) == []
+
+
+def test_a_panel_that_waits_for_a_paste_saves_no_state_nonce_or_launch_token(server: SmartServer) -> None:
+    with pytest.warns(NotDeclared):
+        panel = _by_paste(server, "openid", launch_token="of-the-ehr")
+    sent = parse_qs(urlsplit(panel.authorize_url).query)
+    secrets = [sent[name][0] for name in ("state", "nonce", "launch", "code_challenge")]
+    assert [one for one in secrets if one in _saved(panel)] == []
+    _button("Show the link").click()
+    assert [one for one in secrets if one in _saved(panel)] == secrets
+    panel._straight_until = time.monotonic()  # two minutes later
+    _until(lambda: not _links(panel))
+    assert [one for one in secrets if one in _saved(panel)] == []
+    _button("Show the link").click()
+    panel.close()
+    assert [one for one in secrets if one in _saved(panel)] == []
+
+
+def test_an_error_without_state_is_shown_and_the_launch_goes_on(panel: LaunchPanel) -> None:
+    visit(f"{panel._pending._launch.registration.redirect_uri}?error=access_denied&error_description=Call+555")
+    assert "The server sent an error without state: access_denied. Launch again if that was you." in _saved(panel)
+    assert "Call" not in _saved(panel)
+    assert panel.status == "waiting"
+    approve(_start(panel))
+    assert panel.wait(5).patient_id == PATIENT
+    assert "without state" not in _saved(panel)
 
 
 def test_a_closed_panel_leaves_no_widget_and_no_listener(server: SmartServer, registration: Registration) -> None:
@@ -177,14 +239,126 @@ def test_a_closed_panel_leaves_no_widget_and_no_listener(server: SmartServer, re
         pass
 
 
+def test_a_closed_panel_says_so_to_whoever_waits_or_shows_it_again(panel: LaunchPanel) -> None:
+    panel.close()
+    with pytest.raises(LaunchNotFinished, match=r"closed before anybody answered\. Launch again"):
+        panel.wait(5)
+    shown = panel._repr_mimebundle_()
+    assert shown["text/plain"] == "LaunchPanel(server=http://127.0.0.1, status=closed)"
+    assert ">Closed</span>" in shown["text/html"]
+    assert "closed before anybody answered. Launch again." in shown["text/html"]
+
+
+def test_an_ended_panel_that_is_shown_again_says_how_it_ended(panel: LaunchPanel) -> None:
+    approve(_start(panel))
+    panel.wait(5)
+    panel.disconnect()
+    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
+    assert ">Ended</span>" in _saved(panel)
+    panel.close()
+    assert ">Ended</span>" in panel._repr_mimebundle_()["text/html"]
+
+
+def test_a_launch_that_a_newer_one_took_the_place_of_says_so(
+    panel: LaunchPanel, server: SmartServer, registration: Registration
+) -> None:
+    newer = launch(server.fhir_url, registration)
+    assert panel.status == "closed"
+    shown = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert "A newer launch" in _saved(panel)
+    assert _links(newer) == [newer.start_url]
+    newer.close()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    """Wait for what a panel does by itself."""
+    ends = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def _watching() -> int:
+    return sum(thread.name == "s4s panel" for thread in threading.enumerate())
+
+
+def test_a_disconnection_elsewhere_turns_the_panel_to_ended_by_itself_and_ends_its_thread(panel: LaunchPanel) -> None:
+    approve(_start(panel))
+    link = panel.wait(5)
+    assert _watching() == 1
+    link.disconnect()
+    _until(lambda: ">Ended</span>" in _saved(panel))
+    assert PATIENT not in _saved(panel)
+    _until(lambda: _watching() == 0)
+
+
+def test_a_revocation_at_the_server_is_shown_once_a_request_meets_it(panel: LaunchPanel, server: SmartServer) -> None:
+    approve(_start(panel))
+    link = panel.wait(5)
+    server.access_tokens, server.refresh_token = set(), None
+    with pytest.raises(GrantExpired), link.client() as client:
+        client.get(f"{link.fhir_url}/Patient/{PATIENT}", accept="application/json")
+    _until(lambda: ">Ended</span>" in _saved(panel))
+
+
+def test_a_renewal_turns_an_expiring_panel_to_connected_by_itself(panel: LaunchPanel) -> None:
+    approve(_start(panel))
+    assert _stand(panel, expires_at=utc_now() - timedelta(seconds=1)) == "expiring"
+    link = panel.wait(5)
+    link.grants.renew(link.grants.read().generation, link._renewed)
+    _until(lambda: ">Connected</span>" in _saved(panel))
+    assert "60 min left" in _saved(panel)
+
+
+def test_all_panels_are_watched_by_one_thread_that_ends_with_the_last(server: SmartServer) -> None:
+    panels = [launch(server.fhir_url, replace(server.registration, redirect_uri=_redirect_uri())) for _ in range(3)]
+    for panel in panels:
+        approve(_start(panel))
+        panel.wait(5)
+    assert _watching() == 1
+    for panel in panels:
+        panel.close()
+    _until(lambda: _watching() == 0)
+
+
+@pytest.mark.parametrize("answer", ["code=s3cret&state=forged", "code=s3cret&code=s3cret"])
+def test_a_code_that_is_not_used_is_in_no_frame_of_a_traceback(panel: LaunchPanel, answer: str) -> None:
+    with pytest.raises((LaunchRefused, UsageError)) as caught:
+        panel.answer(answer)
+    assert "s3cret" not in _frames_of(caught.value)
+
+
+def test_a_code_whose_exchange_fails_is_in_no_frame_of_a_traceback(panel: LaunchPanel, server: SmartServer) -> None:
+    answer = redirected_to(panel.authorize_url)
+    server.canned["/token"].append(Canned(400))
+    with pytest.raises(S4SError) as caught:
+        panel.answer(answer)
+    assert "s4s_sandbox_code_0" not in _frames_of(caught.value)
+
+
+def _frames_of(error: BaseException) -> str:
+    """What a traceback with locals shows of every frame of the package."""
+    frames = [one for one in traceback.walk_tb(error.__traceback__) if "s4s_lab" in one[0].f_code.co_filename]
+    shown = "".join(traceback.StackSummary.extract(iter(frames), capture_locals=True).format())
+    assert "launch_panel.py" in shown
+    return shown
+
+
 def test_a_panel_cannot_be_pickled(panel: LaunchPanel) -> None:
     with pytest.raises(TypeError):
         pickle.dumps(panel)
 
 
-def _leave_button() -> ipywidgets.Button:
-    (button,) = (one for one in ipywidgets.widgets.widget._instances.values() if isinstance(one, ipywidgets.Button))
+def _button(word: str) -> ipywidgets.Button:
+    """The one button that says this."""
+    buttons = [one for one in ipywidgets.widgets.widget._instances.values() if isinstance(one, ipywidgets.Button)]
+    (button,) = (one for one in buttons if word in one.description)
     return button
+
+
+def _leave_button() -> ipywidgets.Button:
+    return _button("isconnect")
 
 
 def test_the_exchange_is_shown_while_it_lasts(panel: LaunchPanel, server: SmartServer) -> None:
@@ -226,8 +400,8 @@ def test_a_token_about_to_end_is_shown_as_expiring(panel: LaunchPanel) -> None:
 def test_a_renewal_that_fails_is_shown_with_its_reason_until_one_works(panel: LaunchPanel, server: SmartServer) -> None:
     approve(_start(panel))
     link = panel.wait(5)
-    server.canned["/token"].extend([Canned(500)] * 2)  # a lost answer is asked for once more
-    with pytest.raises(UnexpectedAnswer):
+    server.canned["/token"].append(Canned(503, headers={"Retry-After": "600"}))
+    with pytest.raises(Waiting):
         link.grants.renew(link.grants.read().generation, link._renewed)
     assert _shown(panel) == "refresh failed"
     assert ">Refresh failed</span>" in _saved(panel)
@@ -254,7 +428,8 @@ def test_a_click_that_was_not_meant_is_forgotten(panel: LaunchPanel) -> None:
     approve(_start(panel))
     panel.wait(5)
     _leave_button().click()
-    panel._show()  # as it does by itself now and then
+    panel._really_until = time.monotonic()  # some seconds later
+    _until(lambda: _leave_button().description == "Disconnect")  # by itself
     _leave_button().click()
     assert panel.status == "connected"
 
