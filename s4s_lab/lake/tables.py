@@ -279,9 +279,7 @@ class ViewTables:
         self, target: int, patients: Collection[Patient] | None, renamed: frozenset[Patient]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Do what is due; return why tables do not show the newest, and which were derived anew for another view."""
-        standings = {view: self._standing(view) for view in self.views.all().values()}
-        due = {view: standing for view, standing in standings.items() if self._is_ours(standing)}
-        failed = {view.name: _refusal(view, one) for view, one in standings.items() if self._refuses(one)}
+        due, failed = self._due()
         changes = Changes(self.log, target)
         if patients is not None and not renamed and changes.leave_out(patients, due):
             return failed, {}
@@ -289,8 +287,13 @@ class ViewTables:
         delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, failed)])
         with durable.told(self.folder):
             (self.folder / REBUILD).unlink(missing_ok=True)
-        whole = [view for plan in plans for view in plan.whole if view.name not in failed]
-        return failed, {view.name: due[view].change for view in whole if due[view].change}
+        return failed, _changed(plans, due, failed)
+
+    def _due(self) -> tuple[dict[View, Standing], dict[str, str]]:
+        """Return how the tables stand that this process may write, and by name why others are left as they are."""
+        standings = {view: self._standing(view) for view in self.views.all().values()}
+        failed = {view.name: _refusal(view, one) for view, one in standings.items() if self._refuses(one)}
+        return {view: one for view, one in standings.items() if self._is_ours(one)}, failed
 
     def _refresh_for(self, view: View) -> str | None:
         return self.refresh(timeout_s=0.0).get(view.name)
@@ -386,6 +389,12 @@ class ViewTables:
             path.rename(aside)
             durable.sync(self.folder)
             shutil.rmtree(aside)
+
+
+def _changed(plans: Sequence[Plan], due: Mapping[View, Standing], failed: Collection[str]) -> dict[str, str]:
+    """Return by name what changed in the views of tables that were derived anew."""
+    whole = [view for plan in plans for view in plan.whole if view.name not in failed]
+    return {view.name: due[view].change for view in whole if due[view].change}
 
 
 def _refusal(view: View, standing: Standing) -> str:
