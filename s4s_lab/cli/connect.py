@@ -75,10 +75,7 @@ def run(
     json_output: JsonOutput = False,
 ) -> None:
     """Connect one participant."""
-    # One that is there has to be usable before anybody is sent anywhere; a new one is made once a server answers.
-    data = open_dataset(dataset) if dataset.exists() else None
-    if data is None:
-        _check_place(dataset)
+    data = _usable(dataset)
     client = Told(client_id, client_secret_file, registration, redirect_port, scope)
     launch_token = _launch_token(ehr_launch, fhir_url)
     with _interruptible(), progress(total=1, unit="server") as bar:
@@ -101,11 +98,15 @@ def run(
     if json_output:
         emit({"outcome": "done", "fhir_url": link.fhir_url, "patient_id": link.patient_id, "scope": link.scope})
     else:
-        # A connection's own repr leaves the port out, to be the same in every notebook.
-        say(f"Connected: patient {link.patient_id} at {without_query(link.fhir_url)}")
-        then = "then renewed by itself" if link.refreshable else "then the participant approves again"
-        say(f"Granted:   {link.scope}; {link.minutes_left} min left, {then}")
-        say(f"Next: s4s pull --dataset {dataset}")
+        _tell(link, dataset)
+
+
+def _tell(link: Connection, dataset: Path) -> None:
+    # A connection's own repr leaves the port out, to be the same in every notebook.
+    say(f"Connected: patient {link.patient_id} at {without_query(link.fhir_url)}")
+    then = "then renewed by itself" if link.refreshable else "then the participant approves again"
+    say(f"Granted:   {link.scope}; {link.minutes_left} min left, {then}")
+    say(f"Next: s4s pull --dataset {dataset}")
 
 
 def _answered(pending: PendingLaunch, timeout_s: float) -> Connection:
@@ -137,13 +138,19 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _check_place(dataset: Path) -> None:
-    """Find out whether a dataset can be made, before anybody is sent anywhere; nothing is made yet."""
+def _usable(dataset: Path) -> Dataset | None:
+    """Open a dataset that is there, or find out whether it can be made, before anybody is sent anywhere.
+
+    It is made once a server has answered.
+    """
+    if dataset.exists():
+        return open_dataset(dataset)
     above = next(folder for folder in dataset.absolute().parents if folder.exists())
     if not above.is_dir():
         raise UsageError(f"The dataset {dataset} cannot be made: {above} is no folder.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(f"The dataset {dataset} cannot be made: you may not write to {above}.")
+    return None
 
 
 def _launch_token(opened_at: str | None, fhir_url: str) -> Secret | None:
