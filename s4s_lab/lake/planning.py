@@ -121,3 +121,19 @@ def planned(
     partly = [view for view in behind if changed[view] is not None]
     patients = set(renamed).union(*((changed[view] or {}).get(resource_type, set()) for view in partly))
     return Plan(tuple(view for view in behind if view not in partly), tuple(partly), frozenset(patients))
+
+
+def changed_views(plans: Sequence[Plan], standings: Mapping[View, Standing], failed: Collection[str]) -> dict[str, str]:
+    """Return by name what changed in the views of tables that were derived anew.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        What was done.
+    standings : mapping of View to Standing
+        How each table stood before.
+    failed : collection of str
+        Names of tables that were left as they were after all.
+    """
+    whole = [view for plan in plans for view in plan.whole if view.name not in failed]
+    return {view.name: standings[view].change for view in whole if standings[view].change}

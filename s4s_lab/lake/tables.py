@@ -22,7 +22,7 @@ from s4s_lab.lake.derive import Derivation, spooled
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log import Patient, ResourceLog
 from s4s_lab.lake.migration import Fit, Standing, marks, opened, stand
-from s4s_lab.lake.planning import Changes, Plan, groups, planned
+from s4s_lab.lake.planning import Changes, Plan, changed_views, groups, planned
 from s4s_lab.lake.reading import Reading
 from s4s_lab.lake.stored import PARTITION, WHOSE
 from s4s_lab.lake.tables_folder import REBUILD, alone
@@ -287,7 +287,7 @@ class ViewTables:
         delta.make_durable([commit for plan in plans for commit in self._update(plan, due, target, failed)])
         with durable.told(self.folder):
             (self.folder / REBUILD).unlink(missing_ok=True)
-        return failed, _changed(plans, due, failed)
+        return failed, changed_views(plans, due, failed)
 
     def _due(self) -> tuple[dict[View, Standing], dict[str, str]]:
         """Return how the tables stand that this process may write, and by name why others are left as they are."""
@@ -389,12 +389,6 @@ class ViewTables:
             path.rename(aside)
             durable.sync(self.folder)
             shutil.rmtree(aside)
-
-
-def _changed(plans: Sequence[Plan], due: Mapping[View, Standing], failed: Collection[str]) -> dict[str, str]:
-    """Return by name what changed in the views of tables that were derived anew."""
-    whole = [view for plan in plans for view in plan.whole if view.name not in failed]
-    return {view.name: due[view].change for view in whole if due[view].change}
 
 
 def _refusal(view: View, standing: Standing) -> str:
