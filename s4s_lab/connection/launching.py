@@ -176,7 +176,7 @@ def prepare_launch(
     pending = PendingLaunch(launch, connect_with, listener, _lacks(configuration, used.registration, token))
     pending.watch(partial(used.forget_if_unknown, pending))
     # The cell ran again: the link of its last run would keep the port, and wait for nobody.
-    key = configuration.fhir_url, used.registration.redirect_uri, participant_id
+    key = configuration.fhir_url, returns_to, participant_id
     with _newest_lock:
         older, _newest[key] = _newest.get(key), pending
     if older is not None:

@@ -20,7 +20,7 @@ _SHOWN: dict[PanelStatus, tuple[str, _Mood, str]] = {
     "connecting": ("Exchanging", "busy", "Approved. Fetching the access token."),
     "connected": ("Connected", "good", ""),
     "expiring": ("Expiring", "warn", ""),
-    "refresh failed": ("Refresh failed", "bad", "The access could not be renewed; the next request tries again."),
+    "refresh failed": ("Refresh failed", "bad", "The access could not be renewed."),
     "refused": ("Not connected", "bad", ""),
     "closed": ("Closed", "off", ""),
     "ended": ("Ended", "off", "The access has ended. To read more, launch again and have it approved."),
@@ -52,7 +52,7 @@ def heading(status: PanelStatus, fhir_url: str, said: str = "") -> str:
     return f'<div class="s4s-head">{pill}{server}</div>{"".join(lines)}'
 
 
-def link(url: str, words: str = "Open the consent page") -> str:
+def link(url: str, words: str = "Open the consent page", *, second: bool = False) -> str:
     """Return the link to the consent page, which needs nothing of the kernel's attention.
 
     Parameters
@@ -61,8 +61,11 @@ def link(url: str, words: str = "Open the consent page") -> str:
         Where it leads.
     words : str
         What it says.
+    second : bool
+        Whether another link comes before it.
     """
-    return f'<a class="s4s-link" href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(words)}</a>'
+    kind = "s4s-link s4s-second" if second else "s4s-link"
+    return f'<a class="{kind}" href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(words)}</a>'
 
 
 def alone(status: PanelStatus, fhir_url: str, said: str) -> str:
@@ -117,6 +120,8 @@ def _scope(name: str, kind: str = "") -> str:
 def _access(connection: Connection) -> str:
     minutes = connection.minutes_left
     left = f"{minutes} min left" if minutes else "the access token has run out"
+    if isinstance(connection.renewal_error, GrantExpired):
+        return f"{left}, then it ends: the participant approves again"
     if connection.refreshable:
         return f"{left}, {'then renewed by itself' if minutes else 'and is renewed with the next request'}"
     return f"{left}, not renewable: then the participant approves again"

@@ -21,7 +21,8 @@ _LOOK_S = 1.0
 _MEANT_S = 20.0
 _SHOWN_S = 120.0
 _PASTE = "No automatic return? Paste the address that the browser ended on"
-_HOW_TO_PASTE = "That page may fail to load: its address is what counts. Copy it whole, paste it here, press Enter."
+_TWO_STEPS = "Open the link, then paste the address that the browser ended on"
+_HOW_TO_PASTE = "The last page may fail to load: its address is what counts. Copy it whole, paste it here, press Enter."
 _HOW_TO_OPEN = (
     "If the link itself does not open, because this kernel runs on another machine, go straight to the server:"
 )
@@ -60,10 +61,13 @@ class LaunchPanel:
         self._box.observe(self._pasted, names="value")
         how_to_open = ipywidgets.HTML(_HOW_TO_OPEN if pending.start_url else "")
         self._show_straight = ipywidgets.Button(description=_STRAIGHT, tooltip=_TIP)
+        self._show_straight.button_style = "" if pending.start_url else "primary"
         self._show_straight.on_click(self._asked_for_straight)
         self._straight = ipywidgets.HTML()
         steps = [how_to_open, self._show_straight, self._straight, ipywidgets.HTML(_HOW_TO_PASTE), self._box]
-        self._paste = ipywidgets.Accordion([ipywidgets.VBox(steps)], titles=(_PASTE,))
+        self._paste = ipywidgets.Accordion(
+            [ipywidgets.VBox(steps)], titles=(_PASTE if pending.start_url else _TWO_STEPS,)
+        )
         self._paste.selected_index = None if pending.start_url else 0
         self._leave = ipywidgets.Button(description=_TO_DISCONNECT, tooltip=_LEAVING)
         self._leave.on_click(self._asked_to_disconnect)
@@ -213,7 +217,7 @@ class LaunchPanel:
         self._link.value = card.warned(pending.lacks) + start if waiting else ""
         # The server's own address holds the state, and what an EHR said: it is not there to be saved by the way.
         straight = waiting and now < self._straight_until
-        self._straight.value = card.link(pending.authorize_url, _LEAD_THERE) if straight else ""
+        self._straight.value = card.link(pending.authorize_url, _LEAD_THERE, second=bool(start)) if straight else ""
         self._facts.value = card.facts(connection) if connection and status != "ended" else ""
         really = now < self._really_until
         self._leave.description = _REALLY if really else _TO_DISCONNECT
@@ -256,7 +260,10 @@ def _words_of(connection: Connection) -> S4SError | str | None:
         connection.grants.read()
     except GrantExpired as error:
         return error.args[0]  # type: ignore[no-any-return]  # it is the sentence
-    return connection.renewal_error
+    failure = connection.renewal_error
+    if failure is None or isinstance(failure, GrantExpired):
+        return failure
+    return f"{failure} The next request tries again."
 
 
 def _within(view: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:

@@ -53,7 +53,7 @@ def _here() -> str:
 def _consent_page(notebook: Notebook) -> Page:
     """Click the panel's link, and return the tab that it opens."""
     with notebook.page.context.expect_page() as opening:
-        notebook.panel.get_by_role("link", name="Open the consent page").click()
+        notebook.panel.get_by_role("link", name=re.compile("^Open the ")).last.click()
     page: Page = opening.value
     page.get_by_role("button", name="Approve").wait_for()
     return page
@@ -123,6 +123,11 @@ def test_the_address_of_a_page_that_fails_is_pasted(lab: Lab, browser: Browser, 
     cells = [_launch(server.fhir_url, redirect_uri=_here(), capture="paste"), "panel.status"]
     with opened(lab, browser, "paste", cells) as notebook:
         notebook.run_cell(0)
+        while_waiting = notebook.saved()
+        notebook.picture("panel-paste-waiting")
+        notebook.panel.get_by_role("button", name="Show the link").click()
+        expect(notebook.panel.get_by_role("link")).to_have_attribute("href", re.compile("/authorize"))
+        notebook.picture("panel-paste-link")
         page = _consent_page(notebook)
         with page.expect_event("requestfailed", lambda request: "/callback?" in request.url) as failing:
             _approve(page, someone.name)
@@ -140,7 +145,88 @@ def test_the_address_of_a_page_that_fails_is_pasted(lab: Lab, browser: Browser, 
         saved = notebook.saved()
     answer = parse_qs(urlsplit(failing.value.url).query)
     assert "application/vnd.jupyter.widget-state+json" in saved
-    assert [name for name in ("code", "state") if answer[name][0] in saved] == []
+    assert "application/vnd.jupyter.widget-state+json" in while_waiting
+    assert [name for name in ("code", "state") if answer[name][0] in saved + while_waiting] == []
+
+
+def test_a_kernel_that_the_browser_cannot_reach_is_connected_by_the_second_link(
+    lab: Lab, browser: Browser, server: sandbox.Sandbox
+) -> None:
+    someone = server.participants[2]
+    # As for a browser on another machine, nothing answers at the address that it is sent back to.
+    cells = [_launch(server.fhir_url, redirect_uri=_here()), "panel._pending._listener.close()"]
+    with opened(lab, browser, "elsewhere", cells) as notebook:
+        notebook.run_cell(0)
+        notebook.run_cell(1)
+        notebook.panel.get_by_text("No automatic return?").click()
+        notebook.picture("panel-second-link-hidden")
+        notebook.panel.get_by_role("button", name="Show the link").click()
+        expect(notebook.panel.get_by_role("link")).to_have_count(2)
+        notebook.picture("panel-second-link")
+        page = _consent_page(notebook)
+        assert "/authorize" in page.url
+        with page.expect_event("requestfailed", lambda request: "/callback?" in request.url) as failing:
+            _approve(page, someone.name)
+        box = notebook.panel.get_by_role("textbox")
+        box.fill(failing.value.url.removeprefix("http://"))
+        box.press("Enter")
+        _shows(notebook, "Connected", someone.patient_id)
+
+
+# What other threads and requests make of an access, in a kernel that is idle otherwise.
+ELSEWHERE = """
+link = panel.wait()
+import dataclasses, datetime
+grants = link.grants
+grants._grant = dataclasses.replace(grants.read(), expires_at=datetime.datetime.now(datetime.UTC))
+"""
+
+
+def test_what_becomes_of_an_access_is_seen_without_another_cell(
+    lab: Lab, browser: Browser, server: sandbox.Sandbox
+) -> None:
+    cells = [_launch(server.fhir_url, redirect_uri=_here()), ELSEWHERE]
+    cells += ["grants.renew(grants.read().generation, link._renewed) and None", "link.disconnect() and None", "panel"]
+    with opened(lab, browser, "life", cells) as notebook:
+        notebook.run_cell(0)
+        callback = _callback(notebook)
+        page = notebook.page.context.new_page()
+        page.goto(f"{callback}?error=access_denied")
+        expect(page.get_by_role("heading")).to_have_text("Nothing was shared by this")
+        page.screenshot(path=ARTEFACTS / "way-back-without-state.png")
+        _shows(notebook, "Waiting", "The server sent an error without state")
+        notebook.page.bring_to_front()
+        notebook.picture("panel-without-state")
+        _approve(_consent_page(notebook), server.participants[0].name)
+        _shows(notebook, "Connected")
+        for cell, word in ((1, "Expiring"), (2, "Connected"), (3, "Ended")):
+            notebook.run_cell(cell)
+            _shows(notebook, word)
+        notebook.run_cell(4)
+        expect(notebook.panel).to_have_count(2)
+        expect(notebook.panel.last).to_contain_text("Ended")
+        notebook.picture("panel-ended-shown-again")
+
+
+def _callback(notebook: Notebook) -> str:
+    """The redirect URI, which listens beside the start address."""
+    start = notebook.panel.get_by_role("link").get_attribute("href")
+    assert start is not None
+    return start.rpartition("/")[0] + "/callback"
+
+
+def test_a_panel_that_was_closed_or_replaced_says_so(lab: Lab, browser: Browser, server: sandbox.Sandbox) -> None:
+    launch = _launch(server.fhir_url, redirect_uri=_here())
+    cells = [launch, launch.replace("panel", "newer"), "newer.close(); newer"]
+    with opened(lab, browser, "closed", cells) as notebook:
+        notebook.run_cell(0)
+        notebook.run_cell(1)
+        expect(notebook.panel.first).to_contain_text("A newer launch")
+        expect(notebook.panel.last).to_contain_text("Waiting")
+        notebook.picture("panel-superseded")
+        notebook.run_cell(2)
+        expect(notebook.panel.last).to_contain_text("closed before anybody answered")
+        notebook.picture("panel-closed")
 
 
 def test_a_denial_and_a_disconnection_are_shown(lab: Lab, browser: Browser, server: sandbox.Sandbox) -> None:

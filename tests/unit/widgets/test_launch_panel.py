@@ -33,6 +33,7 @@ from s4s_lab.smart import MemoryGrants
 from s4s_lab.values import Registration
 from s4s_lab.values.instants import utc_now
 from s4s_lab.widgets import LaunchPanel, launch
+from s4s_lab.widgets import launch_card as card
 from tests.wire.smart.browser import approve, redirected_to, visit
 from tests.wire.smart.server import CLIENT_ID, CLIENT_SECRET, PATIENT, Canned, SmartServer
 
@@ -409,6 +410,18 @@ def test_a_renewal_that_fails_is_shown_with_its_reason_until_one_works(panel: La
     link.grants.renew(link.grants.read().generation, link._renewed)
     assert _shown(panel) == "connected"
     assert "Refresh failed" not in _saved(panel)
+
+
+def test_a_refused_renewal_says_how_long_the_token_at_hand_is_still_good(
+    panel: LaunchPanel, server: SmartServer
+) -> None:
+    approve(_start(panel))
+    link = panel.wait(5)
+    server.refresh_token = "another"
+    with pytest.raises(GrantExpired):
+        link.grants.renew(link.grants.read().generation, link._renewed)
+    assert "60 min left, then it ends: the participant approves again" in card.facts(link)
+    assert "next request tries again" not in _saved(panel)
 
 
 def test_disconnecting_takes_two_clicks_and_leaves_nothing(panel: LaunchPanel, server: SmartServer) -> None:
