@@ -51,7 +51,8 @@ def read_answer(redirected_to: str) -> Answer:
 
 
 def _read(redirected_to: str) -> Answer | UsageError:
-    text = redirected_to.strip().strip(_AROUND).strip()
+    # An address has no white space; a terminal that wraps it adds some.
+    text = "".join(redirected_to.split()).strip(_AROUND)
     if len(text) > _MAX_CHARACTERS:
         return UsageError("This is too long to be an answer of the server.", hint="Copy the address alone.")
     known = [(name, value) for name, value in _pairs(text) if name in _KNOWN]

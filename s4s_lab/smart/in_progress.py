@@ -141,7 +141,7 @@ class LaunchInProgress(Generic[Made]):
         # In steps: an interrupt that comes as a message, not as a signal, is only seen between two of them.
         while not self._finished.wait(max(0.0, min(_STEP_S, ends - time.monotonic()))):
             if time.monotonic() >= ends:
-                raise LaunchNotFinished(self._unanswered(f"within {timeout_s:g} s"))
+                raise LaunchNotFinished(self._unanswered(f"within {round(timeout_s, 2):g} s"))
         return self._outcome()
 
     def close(self) -> None:

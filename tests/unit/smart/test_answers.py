@@ -28,6 +28,7 @@ NO_ISSUER = replace(SERVER, issuer=None, iss_parameter_supported=True)
         "state=st4te&code=a%2Bb%3D",
         "127.0.0.1:8723/callback?code=a%2Bb%3D&state=st4te",  # as address bars show it
         "hub.example/user/ann/proxy/8723/callback?code=a%2Bb%3D&state=st4te",
+        "http://127.0.0.1:8723/callback?code=a%2B\n  b%3D&\r\nstate=st4te",  # as terminals wrap it
         "“http://127.0.0.1:8723/callback?code=a%2Bb%3D&state=st4te”",
         "http://127.0.0.1:8723/callback?code=a%2Bb%3D&amp;state=st4te",
     ],
