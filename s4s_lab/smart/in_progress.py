@@ -194,7 +194,7 @@ class LaunchInProgress(Generic[Made]):
         try:
             answer = read_answer(given.reveal())
         except UsageError as error:
-            return error.with_traceback(None)
+            return error
         if names_no_launch(answer):
             return self._told_of(without_state(answer["error"]))
         with self._lock:

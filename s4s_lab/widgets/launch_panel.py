@@ -159,7 +159,6 @@ class LaunchPanel:
         _looking.remove(self._look)
         with self._lock:
             self._closed = True
-            self._link.value = self._straight.value = self._facts.value = ""
         for widget in list(_within(self._view)):
             widget.close()
 
