@@ -224,7 +224,7 @@ def connect(
     fhir_url, registration, participant_id, redirect_uri, capture, grants_file, keyring, allowed_origins, launch_token
         As for `prepare_launch`.
     show : callable
-        Receives the authorize URL, for the participant to open; then what was wrong with a pasted answer.
+        Receives the authorize URL, for the participant to open; then what was wrong with an answer that ended nothing.
     timeout_s : float
         How long to wait [s], at most ten minutes.
     ask : callable, optional
@@ -250,6 +250,7 @@ def connect(
         launch_token=launch_token,
     )
     with closing(pending):
+        pending.watch(partial(_show_stray, pending, show))
         show(pending.authorize_url)
         ends = time.monotonic() + timeout_s
         if pending.start_url is None:
@@ -264,5 +265,11 @@ def _paste(pending: PendingLaunch, show: Callable[[str], None], ask: Callable[[s
             error = pending.take(ask(_TO_PASTE))
         except (EOFError, NotImplementedError):  # nobody is there; NotImplementedError is a kernel's way to say so
             return
-        if error is not None and pending.status == "waiting":
+        if error not in (None, pending.stray) and pending.status == "waiting":
             show(str(error))
+
+
+def _show_stray(pending: PendingLaunch, show: Callable[[str], None]) -> None:
+    """Tell of an error without state, the one thing to hear of while the launch goes on waiting."""
+    if pending.status == "waiting":
+        show(str(pending.stray))

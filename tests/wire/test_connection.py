@@ -404,6 +404,21 @@ def test_connect_waits_where_nobody_can_be_asked(server: SmartServer, nobody: ty
     assert time.monotonic() - began >= 0.3
 
 
+def test_connect_shows_an_error_without_state_and_goes_on(server: SmartServer, registration: Registration) -> None:
+    shown: list[str] = []
+
+    def show(text: str) -> None:
+        shown.append(text)
+        if len(shown) == 1:
+            visit(f"{registration.redirect_uri}?error=access_denied")
+            approve(text)
+
+    assert connect(server.fhir_url, registration, show=show, timeout_s=5).patient_id == PATIENT
+    pasted, _ = _asking(server, "error=access_denied")
+    for texts in (shown, pasted):
+        assert ["without state: access_denied" in one for one in texts] == [False, True]
+
+
 def _ignore(text: str) -> None:
     pass
 
