@@ -149,7 +149,7 @@ class LaunchPanel:
         if connection is None:
             raise LaunchNotFinished("There is nothing to disconnect: nobody has approved yet.")
         taken_back = connection.disconnect()
-        self._parting = _TAKEN_BACK if taken_back else _FORGOTTEN
+        self._parting = self._parting or (_TAKEN_BACK if taken_back else _FORGOTTEN)
         self._show()
         return taken_back
 

@@ -442,6 +442,19 @@ def test_disconnecting_takes_two_clicks_and_leaves_nothing(panel: LaunchPanel, s
         link.grants.read()
 
 
+def test_disconnecting_twice_does_not_take_back_what_was_said(server: SmartServer, registration: Registration) -> None:
+    assert server.well_known is not None
+    server.well_known["revocation_endpoint"] = f"{server.origin}/revoke"
+    server.canned["/revoke"].extend([Canned(200)] * 2)
+    panel = launch(server.fhir_url, registration)
+    approve(_start(panel))
+    panel.wait(5)
+    for _ in range(2):
+        panel.disconnect()
+        assert "Disconnected: the server has taken the access back" in _saved(panel)
+    panel.close()
+
+
 def test_a_click_that_was_not_meant_is_forgotten(panel: LaunchPanel) -> None:
     approve(_start(panel))
     panel.wait(5)
