@@ -229,6 +229,30 @@ def test_a_panel_that_was_closed_or_replaced_says_so(lab: Lab, browser: Browser,
         notebook.picture("panel-closed")
 
 
+def test_a_cell_that_waits_asks_for_the_address_and_keeps_it_nowhere(
+    lab: Lab, browser: Browser, server: sandbox.Sandbox
+) -> None:
+    someone = server.participants[1]
+    cells = [_launch(server.fhir_url, redirect_uri=_here(), capture="paste"), "link = panel.wait()"]
+    with opened(lab, browser, "waits", cells) as notebook:
+        notebook.run_cell(0)
+        notebook.start_cell(1)
+        box = notebook.page.locator(".jp-Stdin-input")
+        expect(box).to_be_visible()
+        expect(notebook.panel.get_by_role("link")).to_be_visible()
+        notebook.picture("panel-paste-while-a-cell-waits")
+        page = _consent_page(notebook)
+        with page.expect_event("requestfailed", lambda request: "/callback?" in request.url) as failing:
+            _approve(page, someone.name)
+        box.fill(failing.value.url)
+        box.press("Enter")
+        _shows(notebook, "Connected", someone.patient_id)
+        notebook.wait_for_kernel("idle")
+        saved = notebook.saved()
+    answer = parse_qs(urlsplit(failing.value.url).query)
+    assert [name for name in ("code", "state") if answer[name][0] in saved] == []
+
+
 def test_a_denial_and_a_disconnection_are_shown(lab: Lab, browser: Browser, server: sandbox.Sandbox) -> None:
     cells = [_launch(server.fhir_url, redirect_uri=_here())]
     with opened(lab, browser, "end", cells) as notebook:
@@ -280,11 +304,13 @@ pickle.dumps(grants)
 def test_no_secret_is_saved_or_logged(lab: Lab, browser: Browser, server: sandbox.Sandbox, tmp_path: Path) -> None:
     registration = server.registration
     assert registration.client_secret is not None
-    told = tmp_path / "registration.json"
+    handed_over = tmp_path / "handed-over"
+    handed_over.mkdir()
+    told = handed_over / "registration.json"
     told.touch(mode=0o600)
     fields = {name: getattr(registration, name) for name in ("client_id", "redirect_uri", "scope")}
     secret = registration.client_secret.reveal()
-    told.write_text(json.dumps(fields | {"client_secret": secret, "kept": str(tmp_path / "kept.json")}))
+    told.write_text(json.dumps(fields | {"client_secret": secret, "kept": str(handed_over / "kept.json")}))
     cells = [CANARIES.format(told=str(told), fhir_url=server.fhir_url), USE, FAIL, "raise link.client"]
     with opened(lab, browser, "canaries", cells) as notebook:
         notebook.run_cell(0)
@@ -293,7 +319,7 @@ def test_no_secret_is_saved_or_logged(lab: Lab, browser: Browser, server: sandbo
         for number in (1, 2, 3):
             notebook.run_cell(number)
         saved = notebook.saved()
-    canaries = json.loads((tmp_path / "kept.json").read_text())
+    canaries = json.loads((handed_over / "kept.json").read_text())
     assert len({*canaries, secret}) == len(canaries) == 5
     assert "application/vnd.jupyter.widget-state+json" in saved
     assert "cannot be pickled" in saved or "cannot leave this process" in saved
