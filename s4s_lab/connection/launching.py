@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import threading
 import time
 import warnings
@@ -40,7 +41,7 @@ from s4s_lab.values.origins import origin_of, without_query
 
 # The launches that may be waiting, by whom and what they are for.
 _newest: WeakValueDictionary[tuple[str, str, str | None], PendingLaunch] = WeakValueDictionary()
-_TO_PASTE = "Paste the address that the browser ended on, its page may have failed to load: "
+_TO_PASTE = "Paste the address that the browser ended on (its page may have failed; what you paste is not shown): "
 _newest_lock = threading.Lock()
 _UNKNOWN_CLIENT = ("invalid_client", "unauthorized_client")
 
@@ -70,6 +71,28 @@ class PendingLaunch(LaunchInProgress[Connection]):
     ) -> None:
         self.lacks = lacks
         super().__init__(launch, connect, listener)
+
+    def ask(self, timeout_s: float, *, show: Callable[[str], None], ask: Callable[[str], str] | None = None) -> None:
+        """Ask for the address that the browser ended on until one counts, or the answer has come by itself meanwhile.
+
+        Parameters
+        ----------
+        timeout_s : float
+            How long to ask anew [s].
+        show : callable
+            Receives what was wrong with an address.
+        ask : callable, optional
+            Gets a prompt, returns what was pasted; `getpass.getpass` by default. It may raise EOFError or
+            NotImplementedError where nobody is there.
+        """
+        ends = time.monotonic() + timeout_s
+        while self.status == "waiting" and time.monotonic() < ends:
+            try:
+                error = self.take((ask or _ask_unseen)(_TO_PASTE))
+            except (EOFError, NotImplementedError):  # the latter is a kernel's way to say so
+                return
+            if error not in (None, self.stray) and self.status == "waiting":
+                show(str(error))
 
 
 @dataclass(frozen=True)
@@ -229,7 +252,8 @@ def connect(
         How long to wait [s], at most ten minutes.
     ask : callable, optional
         Where the browser cannot come back here: gets a prompt, and returns the address that the browser ended on, which
-        somebody pastes. `input` by default; where there is nobody to ask it may raise EOFError.
+        somebody pastes. `getpass.getpass` by default, as a notebook keeps what is typed at `input`; where there is
+        nobody to ask it may raise EOFError.
 
     Raises
     ------
@@ -254,19 +278,15 @@ def connect(
         show(pending.authorize_url)
         ends = time.monotonic() + timeout_s
         if pending.start_url is None:
-            _paste(pending, show, ask or input, ends)
+            pending.ask(timeout_s, show=show, ask=ask)
         return pending.wait(max(0.0, ends - time.monotonic()))
 
 
-def _paste(pending: PendingLaunch, show: Callable[[str], None], ask: Callable[[str], str], ends: float) -> None:
-    """Ask for the address until it is one that counts, or the answer has come by itself meanwhile."""
-    while pending.status == "waiting" and time.monotonic() < ends:
-        try:
-            error = pending.take(ask(_TO_PASTE))
-        except (EOFError, NotImplementedError):  # nobody is there; NotImplementedError is a kernel's way to say so
-            return
-        if error not in (None, pending.stray) and pending.status == "waiting":
-            show(str(error))
+def _ask_unseen(prompt: str) -> str:
+    """Ask for what is not to be seen: a notebook keeps what is typed at `input`, and so does a shell's history."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", getpass.GetPassWarning)
+        return getpass.getpass(prompt)
 
 
 def _show_stray(pending: PendingLaunch, show: Callable[[str], None]) -> None:

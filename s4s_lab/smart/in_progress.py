@@ -7,10 +7,19 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from s4s_lab.errors import AuthorizationError, LaunchNotFinished, LaunchRefused, S4SError, ScopeNarrowed, UsageError
+from s4s_lab.errors import (
+    AuthorizationError,
+    LaunchNotFinished,
+    LaunchRefused,
+    S4SError,
+    ScopeNarrowed,
+    UsageError,
+    Waiting,
+)
 from s4s_lab.net import HttpClient, Patience
 from s4s_lab.smart.answers import names_no_launch, read_answer
 from s4s_lab.smart.configuration import shown_server
@@ -238,6 +247,9 @@ class LaunchInProgress(Generic[Made]):
         except S4SError as error:
             # The frames below held the code; some tracebacks show what their frames hold.
             self.error = error.with_traceback(None)
+            if isinstance(error, Waiting):  # a code does not keep that long
+                moment = error.not_before + timedelta(seconds=1)
+                error.hint = f"Launch again after {moment:%Y-%m-%d %H:%M:%S} UTC: this approval is lost."
         except Exception as error:  # a keyring's back end may raise anything: a launch that never ends helps nobody
             self.error = _unforeseen(error)
 

@@ -24,7 +24,7 @@ _PASTE = "No automatic return? Paste the address that the browser ended on"
 _TWO_STEPS = "Open the link, then paste the address that the browser ended on"
 _HOW_TO_PASTE = "The last page may fail to load: its address is what counts. Copy it whole, paste it here, press Enter."
 _HOW_TO_OPEN = (
-    "If the link itself does not open, because this kernel runs on another machine, go straight to the server:"
+    "Does the link not open, as this kernel is on another machine? While no cell runs, go straight to the server:"
 )
 _STRAIGHT, _LEAD_THERE = "Show the link", "Open the server's consent page"
 _TIP = "It is shown for two minutes: a notebook that is saved then would keep it"
@@ -51,7 +51,7 @@ class LaunchPanel:
         self._pending = pending
         self._closed = False
         self._parting: str = ""
-        self._unused: S4SError | None = None  # what was wrong with the last paste
+        self._unused: S4SError | str | None = None  # what was wrong with the last paste
         self._really_until = self._straight_until = 0.0
         self._lock = threading.RLock()
         self._head = ipywidgets.HTML()
@@ -118,6 +118,8 @@ class LaunchPanel:
     def wait(self, timeout_s: float = 300.0) -> Connection:
         """Wait until the participant has answered; may be interrupted, and called again.
 
+        Where the browser cannot come back here, the link is shown meanwhile, and the address is asked for.
+
         Parameters
         ----------
         timeout_s : float
@@ -130,7 +132,13 @@ class LaunchPanel:
         S4SError
             As `PendingLaunch.wait`.
         """
-        return self._pending.wait(timeout_s)
+        ends = time.monotonic() + timeout_s
+        if self._pending.start_url is None:
+            # A kernel that waits hears nothing of the paste box, nor of the button above it.
+            self._show_link_for(timeout_s)
+            self._pending.ask(timeout_s, show=self._not_used)
+            self._show_link_for(0.0)
+        return self._pending.wait(max(0.0, ends - time.monotonic()))
 
     def disconnect(self) -> bool:
         """Have the access taken back where the server offers that, and forget it here in any case.
@@ -179,8 +187,15 @@ class LaunchPanel:
             return
         self.disconnect()
 
+    def _not_used(self, why: str) -> None:
+        self._unused = why
+        self._show()
+
     def _asked_for_straight(self, _button: ipywidgets.Button) -> None:
-        self._straight_until = time.monotonic() + _SHOWN_S
+        self._show_link_for(_SHOWN_S)
+
+    def _show_link_for(self, seconds: float) -> None:
+        self._straight_until = time.monotonic() + seconds
         self._show()
         _looking.add(self._look)  # to take it away again
 

@@ -428,9 +428,11 @@ def test_connect_can_be_interrupted_while_it_asks(server: SmartServer) -> None:
         _asking(server, KeyboardInterrupt)  # type: ignore[arg-type]  # what an interrupt makes of input()
 
 
-def test_connect_asks_at_the_keyboard(server: SmartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_asks_at_the_keyboard_for_what_no_notebook_keeps(
+    server: SmartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda _: redirected_to(shown[0]))
+    monkeypatch.setattr("getpass.getpass", lambda _: redirected_to(shown[0]))
     elsewhere = replace(server.registration, redirect_uri="https://hub.example/callback")
     assert connect(server.fhir_url, elsewhere, show=shown.append, timeout_s=5).patient_id == PATIENT
 

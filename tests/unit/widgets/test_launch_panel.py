@@ -200,6 +200,38 @@ def test_without_a_listener_the_paste_box_is_open_and_shows_the_link_when_asked(
     panel.close()
 
 
+def test_whoever_waits_for_a_paste_is_shown_the_link_and_asked(
+    server: SmartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = _by_paste(server)
+    texts = iter(["no idea", redirected_to(panel.authorize_url)])
+
+    def ask(prompt: str) -> str:
+        assert "/authorize?" in _on_the_page()  # the link is there while the kernel waits
+        return next(texts)
+
+    monkeypatch.setattr("getpass.getpass", ask)
+    assert panel.wait(5).patient_id == PATIENT
+    assert list(texts) == []
+    assert _links(panel) == []
+    panel.close()
+
+
+def test_waiting_for_a_paste_where_nobody_can_be_asked_ends_in_time_and_hides_the_link(
+    server: SmartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = _by_paste(server)
+
+    def ask(prompt: str) -> str:
+        raise NotImplementedError(prompt)
+
+    monkeypatch.setattr("getpass.getpass", ask)
+    with pytest.raises(LaunchNotFinished):
+        panel.wait(0.2)
+    assert _links(panel) == []
+    panel.close()
+
+
 def test_a_kernel_elsewhere_that_nothing_gives_away_is_reached_by_the_servers_own_address(panel: LaunchPanel) -> None:
     _button("Show the link").click()
     assert _links(panel) == [panel.start_url, panel.authorize_url]

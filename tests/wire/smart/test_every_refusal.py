@@ -129,6 +129,9 @@ def test_an_answer_of_the_token_endpoint_to_a_code(
     with pytest.raises(error) as caught:
         pending.answer(redirected)
     _actionable(caught.value, words)
+    if error is Waiting:
+        assert re.search("Launch again after .* UTC: this approval is lost", str(caught.value))
+        assert "is kept" not in str(caught.value)
     assert len(server.asked_for("/token")) == 1
 
 
