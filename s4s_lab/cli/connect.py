@@ -8,6 +8,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,9 @@ def run(
     allow: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Another host that may be sent the token.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=1, metavar="S", help="How long to wait for the answer.")] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, max=600, metavar="S", help="How long to wait for the answer.")
+    ] = 300.0,
     keyring: Annotated[bool, typer.Option("--keyring", help="Keep the grant in the system's keyring.")] = False,
     max_wait: MaxWait = LAUNCH_PATIENCE.budget_s,
     print_url: Annotated[
@@ -111,6 +114,7 @@ def _tell(link: Connection, dataset: Path) -> None:
 
 def _answered(pending: PendingLaunch, timeout_s: float) -> Connection:
     """Wait for the answer; when none comes, this program ends, and its link with it."""
+    pending.watch(partial(_note_a_stray, pending))
     try:
         return pending.wait(timeout_s)
     except LaunchNotFinished as error:
@@ -127,6 +131,12 @@ def _note_a_shared_pseudonym(data: Dataset, link: Connection, participant: str |
     ]
     if [one for one in others if one != link.patient_id]:
         note(f"note: {participant} is another patient's pseudonym at this server already; both have it now")
+
+
+def _note_a_stray(pending: PendingLaunch) -> None:
+    """Tell of an error that names no launch, and so ends none; it may be this one's."""
+    if pending.stray is not None and pending.status == "waiting":
+        note(f"note: {pending.stray}")
 
 
 @contextmanager

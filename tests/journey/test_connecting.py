@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from s4s_lab import open_dataset, sandbox
@@ -159,6 +160,22 @@ def test_a_patient_id_that_two_servers_know_is_not_disconnected_at_both(syntheti
 def test_a_pseudonym_that_another_patient_has_is_noted(synthetic: Sandbox, tmp_path: Path) -> None:
     said = [connect(synthetic, tmp_path / "study", "--participant", "P-1", participant=n).stderr for n in (0, 0, 1)]
     assert ["another patient's pseudonym" in one for one in said] == [False, False, True]
+
+
+def test_a_denial_that_names_no_launch_is_noted_and_the_launch_goes_on(synthetic: Sandbox, tmp_path: Path) -> None:
+    """The S4S reference server sends a denial without state."""
+    port = free_port()
+    command = [S4S, "connect", synthetic.fhir_url, "--dataset", str(tmp_path / "study"), "--print-url"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*command, "--redirect-port", str(port)], text=True, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as running:
+        assert running.stdout is not None
+        address = running.stdout.readline().strip()
+        httpx2.get(f"http://127.0.0.1:{port}/callback?error=access_denied", trust_env=False)
+        synthetic.approve(address, 0)
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said.count("without state")) == (0, 1), said
 
 
 def test_of_several_connections_the_one_that_fails_is_named(synthetic: Sandbox, tmp_path: Path) -> None:
