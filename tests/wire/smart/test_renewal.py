@@ -186,9 +186,7 @@ def test_a_token_endpoint_in_trouble_is_left_alone_for_a_while(server: SmartServ
     assert (statuses, len(tried)) == ([200] * 5, 1)
 
 
-@pytest.mark.parametrize(
-    "answer", [Canned(400, b'{"error":"invalid_grant"}'), Canned(401, b'{"error":"invalid_client"}')]
-)
+@pytest.mark.parametrize(("status", "error"), [(400, "invalid_grant"), (401, "invalid_client")])
 def test_a_token_that_is_still_good_is_used_although_it_will_not_be_renewed(
     server: SmartServer, grant: Grant, read: Reader, status: int, error: str
 ) -> None:
