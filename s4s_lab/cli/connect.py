@@ -114,7 +114,6 @@ def _tell(link: Connection, dataset: Path) -> None:
 
 def _answered(pending: PendingLaunch, timeout_s: float) -> Connection:
     """Wait for the answer; when none comes, this program ends, and its link with it."""
-    pending.watch(partial(_note_a_stray, pending))
     try:
         return pending.wait(timeout_s)
     except LaunchNotFinished as error:
@@ -174,7 +173,8 @@ def _launch_token(opened_at: str | None, fhir_url: str) -> Secret | None:
 
 
 def _present(pending: PendingLaunch, *, print_url: bool, json_output: bool) -> None:
-    """Show the address, open a browser where a person sits in front of one, take a pasted answer on stdin."""
+    """Show the address, and what comes of it; open a browser where a person sits in front of one, take a pasted answer on stdin."""
+    pending.watch(partial(_note_a_stray, pending))
     tell = note if json_output else say
     if print_url:
         tell(pending.authorize_url)
