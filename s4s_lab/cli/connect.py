@@ -173,7 +173,7 @@ def _launch_token(opened_at: str | None, fhir_url: str) -> Secret | None:
 
 
 def _present(pending: PendingLaunch, *, print_url: bool, json_output: bool) -> None:
-    """Show the address, and what comes of it; open a browser where a person sits in front of one, take a pasted answer on stdin."""
+    """Show the address and what comes of it; open a browser where a person sits before one; take a pasted answer."""
     pending.watch(partial(_note_a_stray, pending))
     tell = note if json_output else say
     if print_url:
