@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from s4s_lab.errors import GrantExpired, S4SError
+from s4s_lab.errors import GrantExpired, LaunchRefused, PatientMismatch, S4SError, UsageError
 from s4s_lab.fhir import Capability
 from s4s_lab.net import HttpClient, Limits, Patience, Trace
 from s4s_lab.smart import (
@@ -34,9 +35,8 @@ from s4s_lab.values.origins import origin_of
 
 ConnectionState = Literal["connected", "expiring", "refresh failed", "ended"]
 _PATIENCE = Patience()
-_SHORT = Patience(budget_s=10.0)
-# Two tries have to fit into the time that others wait for the lock.
-_RENEWAL = Limits(attempt_s=30.0)
+# Two of either, each with half a minute of waits, have to fit into the time that others wait for the lock.
+_RENEWAL, _REVOCATION = Limits(attempt_s=30.0), Limits(attempt_s=15.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,8 +49,6 @@ class Connection:
         FHIR base URL without trailing slash.
     patient_id : str
         FHIR id of the patient whose record was shared.
-    scope : str
-        What was granted.
     capability : Capability
         What the server declares.
     configuration : SmartConfiguration
@@ -69,7 +67,6 @@ class Connection:
 
     fhir_url: str
     patient_id: str
-    scope: str
     capability: Capability
     configuration: SmartConfiguration
     registration: Registration
@@ -82,6 +79,12 @@ class Connection:
     def fhir_version(self) -> Literal["stu3", "r4"]:
         """The server's FHIR version; STU3, that of the S4S use case, when it does not say."""
         return self.capability.fhir_version or "stu3"
+
+    @property
+    def scope(self) -> str:
+        """What is granted now, which a renewal may have narrowed; empty when there is no grant any more."""
+        grant = self._usable()
+        return grant.scope if grant else ""
 
     @property
     def not_granted(self) -> list[str]:
@@ -154,19 +157,15 @@ class Connection:
 
     @property
     def minutes_left(self) -> int:
-        """How long the access token is still good [min], rounded up; 0 when there is none any more."""
-        try:
-            return math.ceil(self.grants.read().seconds_left(utc_now()) / 60)
-        except GrantExpired:
-            return 0
+        """How long the access token is still good [min], rounded up; 0 when there is none, or it is refused."""
+        grant = self._usable()
+        return math.ceil(grant.seconds_left(utc_now()) / 60) if grant and self.state != "ended" else 0
 
     @property
     def refreshable(self) -> bool:
         """Whether the access can be renewed when it ends, without the participant."""
-        try:
-            return self.grants.read().refresh_token is not None
-        except GrantExpired:
-            return False
+        grant = self._usable()
+        return grant is not None and grant.refresh_token is not None
 
     @property
     def renewal_error(self) -> S4SError | None:
@@ -175,17 +174,29 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """How the access stands by what is known here; no server is asked."""
-        try:
-            grant = self.grants.read()
-        except GrantExpired:
+        """How the access stands by what is known here; no server is asked.
+
+        `refresh failed`: the token at hand goes on being used, for `minutes_left`; `renewal_error` says why.
+        """
+        grant = self._usable()
+        if grant is None:
             return "ended"
         failure, now = self.grants.failure, utc_now()
-        if isinstance(failure, GrantExpired) or (grant.refresh_token is None and not grant.seconds_left(now)):
+        good = grant.seconds_left(now) > 0 and not self.grants.refused
+        # Of another patient the server has spoken already: the journal lets nobody ask again.
+        over = isinstance(failure, PatientMismatch) or (isinstance(failure, GrantExpired) and not good)
+        if over or (grant.refresh_token is None and not grant.seconds_left(now)):
             return "ended"
         if failure is not None:
             return "refresh failed"
         return "expiring" if grant.ends_soon(now) else "connected"
+
+    def _usable(self) -> Grant | None:
+        """Return the grant; None when there is none, or others can read it, so that it is not used."""
+        try:
+            return self.grants.read()
+        except (GrantExpired, UsageError):
+            return None
 
     def introspect(self) -> Introspection:
         """Ask the server what the access token is good for.
@@ -201,7 +212,9 @@ class Connection:
         """
         token = self.grants.read().access_token
         with HttpClient() as client:
-            return introspect(client, self.configuration, self.registration, token)
+            return introspect(
+                client, self.configuration, self.registration, token, allowed_origins=self.allowed_origins
+            )
 
     def disconnect(self) -> bool:
         """Have the grant revoked where the server offers that, and forget it here in any case.
@@ -217,12 +230,16 @@ class Connection:
             return False
 
     def _revoked(self, grant: Grant) -> bool:
-        tokens = {"refresh_token": grant.refresh_token, "access_token": grant.access_token}
         try:
-            with HttpClient(patience=_SHORT) as client:
-                for kind, token in tokens.items():
-                    if token is not None:
-                        revoke(client, self.configuration, self.registration, token, kind=kind)
+            with HttpClient(limits=_REVOCATION) as client:
+                tell = partial(
+                    revoke, client, self.configuration, self.registration, allowed_origins=self.allowed_origins
+                )
+                if grant.refresh_token is None:
+                    tell(grant.access_token, kind="access_token")
+                else:
+                    tell(grant.refresh_token, kind="refresh_token")
+                    _too(partial(tell, grant.access_token, kind="access_token"))
         except S4SError:
             return False
         return True
@@ -249,7 +266,7 @@ class Connection:
         }
         if trace is not None:
             trace.hide(self.patient_id)
-        auth = SmartAuth(self.grants, partial(self._renewed, trace=trace))
+        auth = SmartAuth(self.grants, partial(self._renewed, trace=trace), home=origin_of(self.fhir_url))
         return HttpClient(auth=auth, auth_origins=frozenset(origins), patience=patience, trace=trace)
 
     def kept_at(self, grants_file: Path, *, keyring: bool = False) -> Connection:
@@ -278,10 +295,10 @@ class Connection:
             self.participant_id,
             allowed_origins=self.allowed_origins,
         )
-        kept = FileGrants.keep(grants_file, origin, self.grants.read(), keyring=keyring)
-        if isinstance(self.grants, MemoryGrants):
-            self.grants.forget()
-        return replace(self, grants=kept)
+        keep = partial(FileGrants.keep, grants_file, origin, keyring=keyring)
+        # Under the lock of the grant in memory: a renewal in between would be lost.
+        memory = self.grants if isinstance(self.grants, MemoryGrants) else None
+        return replace(self, grants=memory.move(keep) if memory else keep(self.grants.read()))
 
     def _renewed(self, grant: Grant, trace: Trace | None = None) -> Grant:
         with HttpClient(trace=trace, limits=_RENEWAL) as client:
@@ -294,7 +311,24 @@ class Connection:
         )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A connection cannot be pickled or copied: pass its grants file and reopen it there.")
+        raise TypeError(
+            "A connection cannot be pickled or copied: keep it in a file (link.kept_at(path)), pass the path, and open "
+            "it there: s4s_lab.connection.reopen(path)."
+        )
+
+
+def _too(tell: Callable[[], None]) -> None:
+    """Tell a server of the access token too; one that cannot end those ends it with its refresh token, or soon.
+
+    References
+    ----------
+    RFC 7009, sections 2.1 and 2.2.1.
+    """
+    try:
+        tell()
+    except LaunchRefused as error:
+        if error.error != "unsupported_token_type":
+            raise
 
 
 def lacks_of(
@@ -334,7 +368,6 @@ def connection_of(configuration: SmartConfiguration, origin: GrantOrigin, grants
     return Connection(
         fhir_url=configuration.fhir_url,
         patient_id=grant.patient_id,
-        scope=grant.scope,
         capability=Capability.from_json(dict(configuration.capability_statement)),
         configuration=configuration,
         registration=origin.registration,

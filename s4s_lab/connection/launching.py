@@ -14,7 +14,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from s4s_lab.connection.connection import Connection, connection_of, lacks_of
-from s4s_lab.errors import LaunchRefused, NotDeclared, S4SError, UsageError
+from s4s_lab.errors import DatasetBusy, LaunchRefused, NotDeclared, S4SError, UsageError
 from s4s_lab.fhir import Capability
 from s4s_lab.net import HttpClient, Patience
 from s4s_lab.smart import (
@@ -31,6 +31,7 @@ from s4s_lab.smart import (
     SmartConfiguration,
     begin_launch,
     discover,
+    jwks_of,
     listen_for,
     redirect_uri_here,
     redirect_uri_of,
@@ -163,7 +164,10 @@ def prepare_launch(
     LaunchNotTried
         If there is no registration to be had, or the redirect URI's port is taken.
     UsageError
-        If `grants_file` cannot be kept private, or there is no keyring.
+        If `grants_file` cannot be kept private or replaced, or there is no keyring, or the registration's private key
+        cannot be used, or its scope names no patient.
+    DatasetBusy
+        If another process keeps `grants_file` locked.
     S4SError
         As `smart.discover`, with its warnings.
 
@@ -175,6 +179,8 @@ def prepare_launch(
     if keyring and grants_file is None:
         raise UsageError("A grant in the keyring needs a file that says where.", hint="Give grants_file too.")
     allowed = frozenset(map(origin_of, allowed_origins))
+    if registration is not None:
+        _require_usable(registration, from_ehr=launch_token is not None)
     if grants_file:
         FileGrants.prepare(grants_file, keyring=keyring)
     with HttpClient(patience=patience) as client:
@@ -191,8 +197,11 @@ def prepare_launch(
     origin = GrantOrigin(configuration.fhir_url, endpoint, used.registration, participant_id, allowed_origins=allowed)
 
     def connect_with(grant: Grant) -> Connection:
-        grants = FileGrants.keep(grants_file, origin, grant, keyring=keyring) if grants_file else MemoryGrants(grant)
-        return replace(connection_of(configuration, origin, grants), granted_at=utc_now())
+        link = replace(connection_of(configuration, origin, MemoryGrants(grant)), granted_at=utc_now())
+        try:
+            return link.kept_at(grants_file, keyring=keyring) if grants_file else link
+        except (UsageError, DatasetBusy) as error:
+            raise _given_back(link, error) from None
 
     token = Secret(launch_token) if isinstance(launch_token, str) else launch_token
     launch = begin_launch(configuration, replace(used.registration, redirect_uri=returns_to), token=token)
@@ -205,6 +214,23 @@ def prepare_launch(
     if older is not None:
         older.supersede()
     return pending
+
+
+def _require_usable(registration: Registration, *, from_ehr: bool) -> None:
+    """Check what would be found out only after the participant's consent otherwise."""
+    if registration.private_key is not None:
+        jwks_of(registration.private_key)
+    if not from_ehr and not any(scope.startswith("launch") for scope in registration.scope.split()):
+        raise UsageError(
+            "The scope asks for no patient, so the server would name none.", hint="Add launch/patient to the scope."
+        )
+
+
+def _given_back(link: Connection, error: UsageError | DatasetBusy) -> S4SError:
+    """Give an access back that could not be kept, since nobody would find it again; return what to say of both."""
+    said = "was given back to the server" if link.disconnect() else "ends at the server by itself"
+    hint = "Mend that, then launch again: the participant has to approve once more."
+    return type(error)(f"{error.args[0]} The access that was just granted {said}.", hint=hint)
 
 
 def _client_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from s4s_lab.errors import GrantExpired, LaunchRefused
 from s4s_lab.net import HttpClient
 from s4s_lab.smart.client_requests import ask_as_client
@@ -121,7 +123,9 @@ def refresh_grant(client: HttpClient, token_endpoint: str, registration: Registr
         if no.error in _UNKNOWN_CLIENT:
             raise LaunchRefused(no.args[0], error=no.error, hint=_OTHER_PROOF)
         raise no
-    return grant_of(read_response(answer), previous=grant, scope=grant.scope, asked_at=asked_at)
+    renewed = grant_of(read_response(answer), previous=grant, scope=grant.scope, asked_at=asked_at)
+    # Other words for the same are no other scope: pulls begin anew for another one.
+    return renewed if narrowed_since(grant, renewed) else replace(renewed, scope=grant.scope)
 
 
 def lacking(grant: Grant, asked: str) -> list[str]:

@@ -18,7 +18,6 @@ def _connection(*, fhir_version: str | None = None, seconds_left: float = 90.0) 
     return Connection(
         fhir_url="https://ehr.example/fhir",
         patient_id="p",
-        scope="patient/*.read",
         capability=Capability.from_json(statement),
         configuration=SmartConfiguration("https://ehr.example/fhir", "https://ehr.example/a", "https://ehr.example/t"),
         registration=Registration("app", Secret("s")),

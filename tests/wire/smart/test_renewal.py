@@ -209,6 +209,13 @@ def test_a_renewal_for_less_warns_once_it_is_kept(server: SmartServer, grant: Gr
     assert grants.read().scope == "launch/patient patient/Patient.read"
 
 
+def test_other_words_for_the_same_scopes_change_nothing(server: SmartServer, grant: Grant, read: Reader) -> None:
+    server.token_extras["scope"] = "patient/*.rs"
+    grants = MemoryGrants(_ending(grant, -5))
+    assert read(grants) == 200
+    assert grants.read().scope == grant.scope == "patient/*.read launch/patient offline_access"
+
+
 def test_a_renewal_never_grants_more(server: SmartServer, grant: Grant, read: Reader) -> None:
     server.token_extras["scope"] = "patient/*.* user/*.write system/*.cruds launch/patient offline_access openid"
     grants = MemoryGrants(_ending(grant, -5))

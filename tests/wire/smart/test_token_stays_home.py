@@ -108,7 +108,6 @@ def _connection(home: Server) -> Connection:
     return Connection(
         fhir_url=f"{home.url}/fhir",
         patient_id="p",
-        scope="patient/*.read",
         capability=Capability.from_json({}),
         configuration=SmartConfiguration(f"{home.url}/fhir", f"{home.url}/authorize", f"{home.url}/token"),
         registration=Registration("app"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,12 +46,16 @@ def connection(fhir_url: str, patient_id: str = "p1") -> Connection:
     return Connection(
         fhir_url=fhir_url,
         patient_id=patient_id,
-        scope=S4S_SCOPE,
         capability=Capability.from_json(statement),
         configuration=configuration,
         registration=Registration("app", Secret("secret")),
         grants=MemoryGrants(grant),
     )
+
+
+def granting(link: Connection, scope: str) -> Connection:
+    """Return the same connection after a consent to other scopes."""
+    return replace(link, grants=MemoryGrants(replace(link.grants.read(), scope=scope)))
 
 
 @pytest.fixture

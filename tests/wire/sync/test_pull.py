@@ -15,7 +15,7 @@ from s4s_lab.errors import NotEverything, NotReachable, UsageError
 from s4s_lab.sync import TypePull
 from s4s_lab.sync.listing import belongs_to
 from s4s_lab.sync.pulling import PullMode
-from tests.wire.sync.conftest import TYPES
+from tests.wire.sync.conftest import TYPES, granting
 from tests.wire.sync.server import FhirServer, study
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -337,7 +337,7 @@ def test_a_version_that_differs_in_its_stamps_only_is_no_change(
 def test_another_scope_starts_with_a_first_pull(server: FhirServer, link: Connection, data: Dataset) -> None:
     server.put(study(1, LONG_AGO))
     assert [only(pull(link, data, types=TYPES)).mode for _ in range(2)] == ["first", "update"]
-    other = replace(link, scope=f"{link.scope} patient/Observation.read")
+    other = granting(link, f"{link.scope} patient/Observation.read")
     assert [only(pull(other, data, types=TYPES)).mode for _ in range(2)] == ["first", "update"]
     assert only(pull(link, data, types=TYPES)).mode == "update"
 
@@ -348,7 +348,7 @@ def test_the_status_shows_last_check_of_the_scopes_that_were_used_last(
     server.put(study(1, LONG_AGO))
     early = only(pull(link, data, types=TYPES)).last_check
     server.clock = timedelta(minutes=5)
-    other = replace(link, scope=f"{link.scope} patient/Observation.read")
+    other = granting(link, f"{link.scope} patient/Observation.read")
     late = only(pull(other, data, types=TYPES)).last_check
     assert early
     assert late
