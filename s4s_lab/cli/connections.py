@@ -12,7 +12,9 @@ from s4s_lab.connection import Connection, kept_access, reopen
 from s4s_lab.errors import GrantExpired, NotInDataset, S4SError
 from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
 from s4s_lab.net import Patience
+from s4s_lab.smart import FileGrants
 from s4s_lab.sync.progress import progress
+from s4s_lab.values import Registration
 
 Report = dict[str, Any]
 Verb = Callable[[Connection, ConnectionRecord, float], tuple[int, Report]]
@@ -46,7 +48,7 @@ def chosen(data: Dataset, patient: str | None) -> list[ConnectionRecord]:
         raise NotInDataset("The dataset has no connection.", hint="Connect first: s4s connect FHIR_URL --dataset DIR.")
     if patient is not None:
         return _of(records, patient)
-    there = [record for record in records if not _disconnected(record)]
+    there = [record for record in records if not disconnected(record)]
     if 0 < len(there) < len(records):
         note(f"note: left out: {len(records) - len(there)} disconnected (s4s status names them)")
     return there or records
@@ -59,14 +61,28 @@ def _of(records: list[ConnectionRecord], patient: str) -> list[ConnectionRecord]
     return found
 
 
-def _disconnected(record: ConnectionRecord) -> bool:
+def disconnected(record: ConnectionRecord) -> bool:
+    """Say whether a connection was given back on purpose.
+
+    Parameters
+    ----------
+    record : ConnectionRecord
+        Of the dataset.
+    """
     try:
         return kept_access(record.grants_path).state == "disconnected"
     except S4SError:
         return False
 
 
-def each(records: list[ConnectionRecord], verb: Verb, *, max_wait_s: float) -> tuple[int, list[Report]]:
+def each(
+    records: list[ConnectionRecord],
+    verb: Verb,
+    *,
+    max_wait_s: float,
+    renewed_client: Path | None = None,
+    to_disconnect: bool = False,
+) -> tuple[int, list[Report]]:
     """Run `verb` over connections; an error of one becomes its report and stops no other.
 
     Parameters
@@ -77,16 +93,26 @@ def each(records: list[ConnectionRecord], verb: Verb, *, max_wait_s: float) -> t
         Takes the reopened connection, its record, and how long it may still wait [s]; gives an exit code and a report.
     max_wait_s : float
         The most to wait for each connection's server, from finding it on [s].
+    renewed_client : Path, optional
+        A registration with a new secret or key, for the connections of that client.
+    to_disconnect : bool
+        As for `connection.reopen`.
 
     Returns
     -------
     tuple of int and list of dict
         The gravest exit code, and one report a connection.
+
+    Raises
+    ------
+    UsageError
+        If `renewed_client` cannot be used.
     """
+    renewed = Registration.from_file(renewed_client) if renewed_client else None
     codes, reports = [], []
     for record in records:
         try:
-            link, left_s = _reopened(record, max_wait_s)
+            link, left_s = _reopened(record, max_wait_s, renewed, to_disconnect=to_disconnect)
             code, report = verb(link, record, left_s)
         except BrokenPipeError:
             raise
@@ -119,12 +145,20 @@ def _told(error: Exception) -> tuple[int, str]:
     return FAILED, f"{type(error).__name__} ({where}) was not foreseen and ended this connection's turn: report this."
 
 
-def _reopened(record: ConnectionRecord, max_wait_s: float) -> tuple[Connection, float]:
+def _reopened(
+    record: ConnectionRecord, max_wait_s: float, renewed: Registration | None, *, to_disconnect: bool
+) -> tuple[Connection, float]:
     """Return the connection, and what is left of the time to wait [s]."""
     if not record.grants_path.exists():
         raise GrantExpired("The dataset keeps no grant for this connection.")
+    kept = FileGrants(record.grants_path, to_end=to_disconnect).origin.registration if renewed else None
     with progress(total=1, unit="connection") as bar:
-        link = reopen(record.grants_path, patience=Patience(max_wait_s, bar.waiting, bar.sleep))
+        link = reopen(
+            record.grants_path,
+            registration=renewed if renewed and kept and kept.client_id == renewed.client_id else None,
+            patience=Patience(max_wait_s, bar.waiting, bar.sleep),
+            to_disconnect=to_disconnect,
+        )
     return link, max(max_wait_s - bar.waited_s, 0.0)
 
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
-from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
+from s4s_lab.cli.connections import Report, chosen, disconnected, each, opened, outcome
+from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, RenewedClient
 from s4s_lab.cli.output import DONE, command, emit, note, say
-from s4s_lab.connection import Connection, kept_access
+from s4s_lab.connection import Connection
 from s4s_lab.errors import NotInDataset, UsageError
 from s4s_lab.lake import ConnectionRecord
 from s4s_lab.smart import LAUNCH_PATIENCE
@@ -36,6 +36,7 @@ def run(
     fhir_url: Annotated[
         str | None, typer.Option("--fhir-url", metavar="URL", help="The server, when several know the id.")
     ] = None,
+    registration: RenewedClient = None,
     max_wait: MaxWait = LAUNCH_PATIENCE.budget_s,
     json_output: JsonOutput = False,
 ) -> int:
@@ -49,7 +50,7 @@ def run(
     if len(servers) > 1:
         raise UsageError(f"{len(servers)} servers know this patient.", hint="Say which one: --fhir-url URL.")
 
-    given_back = [record for record in records if kept_access(record.grants_path).state == "disconnected"]
+    given_back = [record for record in records if disconnected(record)]
     for record in given_back:
         note(f"note: patient {record.patient_id} at {without_query(record.fhir_url)} was disconnected before")
     open_ = [record for record in records if record not in given_back]
@@ -66,7 +67,7 @@ def run(
             "revoked": revoked,
         }
 
-    code, reports = each(open_, verb, max_wait_s=max_wait)
+    code, reports = each(open_, verb, max_wait_s=max_wait, renewed_client=registration, to_disconnect=True)
     if json_output:
         emit({"outcome": outcome(code), "connections": reports})
     return code

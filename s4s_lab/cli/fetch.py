@@ -9,7 +9,7 @@ import pandas as pd
 import typer
 
 from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
-from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient
+from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient, RenewedClient
 from s4s_lab.cli.output import DONE, command, emit, note, say, show
 from s4s_lab.cli.pull import CODES
 from s4s_lab.connection import Connection
@@ -40,6 +40,7 @@ def run(
         str | None,
         typer.Option(metavar="URL", help="Only from the archive at this address, of several."),
     ] = None,
+    registration: RenewedClient = None,
     max_wait: MaxWait = 1800.0,
     json_output: JsonOutput = False,
 ) -> int:
@@ -56,7 +57,7 @@ def run(
     if modality is not None and found.empty:
         return _nothing(there, modality, json_output=json_output)
     fetching = _Fetching(data, found, uids, everything=not uids and modality is None, source=source, silent=json_output)
-    code, reports = each(records, fetching, max_wait_s=max_wait)
+    code, reports = each(records, fetching, max_wait_s=max_wait, renewed_client=registration)
     if json_output:
         _emit(code, reports, fetching.studies)
     return code

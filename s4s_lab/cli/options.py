@@ -19,3 +19,11 @@ MaxWait = Annotated[
     ),
 ]
 Patient = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Only this patient's connections.")]
+RenewedClient = Annotated[
+    Path | None,
+    typer.Option(
+        "--registration",
+        metavar="F",
+        help="A JSON file with a client's renewed secret or key, kept for the connections of that client.",
+    ),
+]

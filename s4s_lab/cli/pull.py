@@ -10,7 +10,7 @@ from typing import Annotated, cast
 import typer
 
 from s4s_lab.cli.connections import Report, chosen, each, opened, outcome
-from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient
+from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait, Patient, RenewedClient
 from s4s_lab.cli.output import DONE, FAILED, WAITING, command, emit, say, show
 from s4s_lab.connection import Connection
 from s4s_lab.errors import UsageError
@@ -39,6 +39,7 @@ def run(
     types: Annotated[
         str | None, typer.Option(metavar="TYPE,…", help="Only these resource types, separated by commas.")
     ] = None,
+    registration: RenewedClient = None,
     max_wait: MaxWait = 1800.0,
     trace: Annotated[
         Path | None,
@@ -64,7 +65,7 @@ def run(
         return CODES[report.outcome], report.to_json()
 
     try:
-        code, reports = each(chosen(data, patient), verb, max_wait_s=max_wait)
+        code, reports = each(chosen(data, patient), verb, max_wait_s=max_wait, renewed_client=registration)
     finally:
         if recorder is not None and trace is not None:
             recorder.save(trace)

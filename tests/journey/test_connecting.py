@@ -94,6 +94,31 @@ def test_disconnecting_revokes_and_keeps_the_data(synthetic: Sandbox, connected:
     assert json.loads(s4s("tables", "--dataset", connected, "--json").stdout)["imaging_study"]["rows"] == 6
 
 
+def test_a_renewed_secret_is_told_to_the_commands_and_kept(synthetic: Sandbox, connected: Path, tmp_path: Path) -> None:
+    (grant,) = (connected / "grants").glob("*.json")
+    kept = json.loads(grant.read_text())
+    client = kept["origin"]["registration"]
+    told = tmp_path / "client.json"
+    told.write_text(json.dumps({name: client[name] for name in ("client_id", "client_secret")}))
+    told.chmod(0o600)
+    client["client_secret"] = "s4s_sandbox_before_it_was_renewed"
+    kept["grant"]["expires_at"] = "2020-01-01T00:00:00Z"
+    grant.write_text(json.dumps(kept))
+    refused(s4s("pull", "--dataset", connected), 1, "--registration FILE")
+    assert s4s("pull", "--dataset", connected, "--registration", told).returncode == 0
+    assert s4s("pull", "--dataset", connected).returncode == 0
+
+
+def test_an_access_whose_file_others_could_read_is_disconnected_all_the_same(
+    synthetic: Sandbox, connected: Path
+) -> None:
+    (grant,) = (connected / "grants").glob("*.json")
+    grant.chmod(0o644)
+    refused(s4s("pull", "--dataset", connected), 1, "chmod 600")
+    ran = s4s("disconnect", synthetic.participants[0].patient_id, "--dataset", connected, "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["connections"][0]["revoked"]) == (0, True)
+
+
 def test_what_cannot_be_disconnected_is_said_and_the_grant_stays_for_another_try(tmp_path: Path) -> None:
     with sandbox.start() as server:
         assert connect(server, tmp_path / "study").returncode == 0

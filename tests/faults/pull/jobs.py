@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from s4s_lab import fetch, open_dataset, pull
 from s4s_lab.cli import connections
 from s4s_lab.cli.app import app
+from s4s_lab.connection import Connection
 from s4s_lab.errors import S4SError
+from s4s_lab.lake import ConnectionRecord
 from s4s_lab.lake.derive import catalogue
 from s4s_lab.sync.pulling import PullMode
 from tests.wire.sync.conftest import connection
@@ -34,7 +36,16 @@ def pull_once(root: Path, url: str, mode: PullMode = "auto") -> Told:
 
 def pull_by_command(root: Path, url: str) -> Told:
     """Do the same by `s4s pull`; the grant does not matter here."""
-    connections._reopened = lambda record, max_wait_s: (connection(url), max_wait_s)  # noqa: ARG005 - as the replaced
+
+    def reopened(
+        record: ConnectionRecord,
+        max_wait_s: float,
+        *_: object,
+        **__: object,
+    ) -> tuple[Connection, float]:
+        return connection(url), max_wait_s
+
+    connections._reopened = reopened
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors):
         result = CliRunner().invoke(app, ["pull", "--dataset", str(root)])
