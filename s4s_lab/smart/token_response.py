@@ -201,7 +201,10 @@ def _patient_id(patient: object, previous: Grant | None) -> str:
     if not isinstance(patient, str) or _FHIR_ID.fullmatch(patient) is None:
         raise unusable("The token response's patient is no FHIR id.", status=_OK)
     if previous is not None and patient != previous.patient_id:
-        raise PatientMismatch("The server renewed the grant for another patient.")
+        raise PatientMismatch(
+            "The server renewed the grant for another patient, so this access has ended.",
+            hint="Nothing of the other record was read. Tell the server's operator, and connect again.",
+        )
     return patient
 
 
