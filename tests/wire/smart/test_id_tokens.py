@@ -121,6 +121,16 @@ def test_neither_none_nor_a_shared_key_signs(server: SmartServer, client: HttpCl
             _judged(server, client, Secret(token))
 
 
+def test_a_key_that_all_can_read_signs_nothing_although_the_server_names_it(
+    server: SmartServer, client: HttpClient
+) -> None:
+    shared = OctKey.import_key("a secret that stands in the server's public key set", {"kid": "one"})
+    keys = {"keys": [shared.as_dict(private=True)]}
+    server.canned["/keys"].append(Canned(200, json.dumps(keys).encode()))
+    with pytest.raises(LaunchRefused, match="signature"):
+        _judged(server, client, _token(server, key=shared, alg="HS256"))
+
+
 def test_the_keys_are_found_by_the_issuer_where_smart_names_none(server: SmartServer, client: HttpClient) -> None:
     document = {"issuer": server.origin, "jwks_uri": f"{server.origin}/found-keys"}
     server.canned["/.well-known/openid-configuration"].append(Canned(200, json.dumps(document).encode()))
