@@ -55,6 +55,11 @@ class Deposit:
         """How many files were added; known when the deposit has ended."""
         return self._filing.new
 
+    @property
+    def aside(self) -> int:
+        """How many parts went to quarantine; known when the deposit has ended."""
+        return self._filing.aside
+
     def begin_part(self, headers: Mapping[str, str]) -> None:
         """Take the headers of a part that begins.
 

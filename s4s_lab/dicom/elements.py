@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from mmap import mmap
 from typing import Final
 
@@ -33,6 +35,9 @@ _VR = re.compile(rb"[A-Z]{2}")
 _MAX_ELEMENTS: Final = 200_000
 _MAX_DEPTH: Final = 64
 _MAX_INFLATED: Final = 1 << 20
+_PIECE: Final = 1 << 20
+_PIXELS: Final = 0x7FE0_0010
+_MAX_FOLLOWED: Final = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,15 @@ class _Walk:
                 raise _Cut("it ends within a value")
         return False
 
+    def cuts_short(self, tag: int) -> bool:
+        """Step over the next element; say whether it is this one, and its value ends beyond the bytes."""
+        found, length = self.next_header()
+        if length == _UNDEFINED:
+            self.skip_items()
+        else:
+            self.position += length
+        return found == tag and self.position > len(self.buffer)
+
 
 def _data_set(syntax: str | None, buffer: Buffer, position: int) -> _Walk:
     """Return the walk that begins at the data set, in the encoding that its first element shows."""
@@ -203,3 +217,67 @@ def read_elements(buffer: Buffer, wanted: Collection[int], last_tag: int) -> Ele
     except _Flaw as flaw:
         return Elements(values, little, str(flaw), isinstance(flaw, _Cut), meta.position)
     return Elements(values, little, cut=not passed, data_set_at=meta.position)
+
+
+def inflated_sizes(buffer: Buffer, position: int) -> Iterator[int]:
+    """Inflate what begins at a position, keeping nothing; yield after each piece how much it is by now [bytes].
+
+    Parameters
+    ----------
+    buffer : bytes or mmap
+        The file.
+    position : int
+        Where its deflated data set begins [bytes].
+
+    Raises
+    ------
+    EOFError
+        If the deflated data end before they say that they do.
+    zlib.error
+        If they are damaged.
+    """
+    size, inflate, piece = 0, zlib.decompressobj(-zlib.MAX_WBITS), buffer[position:]
+    while piece and not inflate.eof:
+        size += len(inflate.decompress(piece, _PIECE))
+        piece = inflate.unconsumed_tail
+        yield size
+    if not inflate.eof:
+        raise EOFError
+
+
+def ends_early(buffer: Buffer) -> bool:
+    """Say whether a DICOM file ends before its elements do, pixel data included: some of it got lost.
+
+    Of a deflated data set the deflation's own end is looked for, in its first 128 MiB; damage of another kind than loss
+    is not told.
+
+    Parameters
+    ----------
+    buffer : bytes or mmap
+        The whole file.
+
+    References
+    ----------
+    DICOM PS3.5, sections 7.1, A.4 and A.5.
+    """
+    values: dict[int, bytes] = {}
+    walk = _Walk(buffer, _DATA_SET_AT, explicit=True, little=True)
+    try:
+        walk.collect({TRANSFER_SYNTAX}, _LAST_META_TAG, values)
+        syntax = values.get(TRANSFER_SYNTAX, b"").decode("latin-1").strip("\0 ") or None
+        if syntax == DEFLATED:
+            # Looks no further than the bound; the deflation's own end, where it comes first, is what is looked for.
+            deque(takewhile(_MAX_FOLLOWED.__gt__, inflated_sizes(buffer, walk.position)), maxlen=0)
+            return False
+        walk = _data_set(syntax, buffer, walk.position)
+        if walk.collect((), _PIXELS - 1, {}):
+            return walk.cuts_short(_PIXELS)
+    except _Cut:
+        rest = buffer[walk.position :]
+        # Nulls behind the last element are padding.
+        return not rest or any(rest)
+    except EOFError:
+        return True
+    except (_Flaw, zlib.error):
+        pass
+    return False

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from s4s_lab.dicom.elements import ends_early
 from s4s_lab.dicom.headers import Header, read_header
 
 FILE_MODE: Final = 0o600
@@ -140,3 +141,16 @@ class IncomingFile:
             return header
         with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
             return read_header(whole)
+
+    def ends_early(self) -> bool:
+        """Say whether the finished file lacks some of what its elements announce.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read back.
+        """
+        if self.bytes <= len(self._head):
+            return ends_early(bytes(self._head))
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            return ends_early(whole)

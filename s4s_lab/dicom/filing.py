@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ _BATCH: Final = 64
 # What a kill may cost on a slow line: files that came within this time [s] come once more.
 _AT_RISK_S: Final = 0.1
 _MAX_ISSUES: Final = 50
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class Filing:
@@ -60,6 +62,7 @@ class Filing:
         self.seen: set[str] = set()
         self._parts = 0
         self.new = 0
+        self.aside = 0
         private_folder(self._folder)
         # The study's lock is held: a part that lies here was left by a process that was killed.
         for left in self._folder.glob(f"*{PART_SUFFIX}"):
@@ -128,7 +131,7 @@ class Filing:
             return
         file = self._open
         header = file.header()
-        reason = self._objection(sha256, header)
+        reason = self._loss(file, header) or self._objection(sha256, header)
         if reason is not None:
             self._quarantine(file, sha256, reason)
         elif self._is_known(sha256, header):
@@ -178,6 +181,12 @@ class Filing:
             committing, self._committing = self._committing, None
             committing.result()
 
+    def _loss(self, file: IncomingFile, header: Header) -> str | None:
+        declared = self._declared or ""
+        if _LENGTH.fullmatch(declared) and int(declared) > file.bytes:
+            return f"its Content-Length is {declared}, {file.bytes} bytes came"
+        return "it ends before its data do" if header.refusal is None and file.ends_early() else None
+
     def _objection(self, sha256: str, header: Header) -> str | None:
         if header.refusal is not None:
             return header.refusal
@@ -211,6 +220,7 @@ class Filing:
         self.new += 1
 
     def _quarantine(self, file: IncomingFile, sha256: str, reason: str) -> None:
+        self.aside += 1
         self._report(f"part {self._parts} is in quarantine: {reason}")
         path = self._move(file, self._root / self._study.archive / QUARANTINE / f"{sha256}.dcm")
         self._set_aside.append(SetAside(path, file.bytes, sha256, reason))

@@ -18,14 +18,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
-from s4s_lab.dicom.elements import DEFLATED, TRANSFER_SYNTAX, read_elements
+from s4s_lab.dicom.elements import DEFLATED, TRANSFER_SYNTAX, inflated_sizes, read_elements
 from s4s_lab.errors import ImageError
 
 Slice = npt.NDArray[np.float32]
 
 _MAX_SAMPLES: Final = 1 << 28
 _MAX_INFLATED: Final = 128 << 20
-_PIECE: Final = 1 << 20
 _DEFERRED: Final = 4096
 _LUMA: Final = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # What pydicom and the decoders below it raise for data they cannot read.
@@ -150,7 +149,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _read(path: Path, *, with_pixels: bool = True) -> pydicom.Dataset:
-    _require_inflatable(path)
+    require_inflatable(path)
     try:
         # Left on disk until it is asked for, and checked for being there at all.
         data_set = pydicom.dcmread(path, defer_size=None if with_pixels else _DEFERRED)
@@ -162,17 +161,29 @@ def _read(path: Path, *, with_pixels: bool = True) -> pydicom.Dataset:
     return data_set
 
 
-def _require_inflatable(path: Path) -> None:
-    """Refuse a deflated data set that would fill the memory; pydicom inflates without a limit."""
+def require_inflatable(path: Path) -> None:
+    """Refuse a deflated data set that would fill the memory; pydicom inflates without a limit.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM file.
+
+    Raises
+    ------
+    ImageError
+        If it inflates to more than 128 MiB.
+    EOFError
+        If some of it got lost.
+    zlib.error
+        If it is damaged.
+    """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
         elements = read_elements(whole, {TRANSFER_SYNTAX}, 0)
         if elements.values.get(TRANSFER_SYNTAX, b"").strip(b"\0 ") != DEFLATED.encode():
             return
-        size, inflate, piece = 0, zlib.decompressobj(-zlib.MAX_WBITS), whole[elements.data_set_at :]
-        while piece and not inflate.eof and size <= _MAX_INFLATED:
-            size += len(inflate.decompress(piece, _PIECE))
-            piece = inflate.unconsumed_tail
-    if size > _MAX_INFLATED:
+        too_large = any(size > _MAX_INFLATED for size in inflated_sizes(whole, elements.data_set_at))
+    if too_large:
         raise ImageError(f"{path.name} inflates to more than {_MAX_INFLATED >> 20} MiB.")
 
 

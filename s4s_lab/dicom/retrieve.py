@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -130,7 +130,7 @@ def _received_whole(job: _Job) -> _Judged:
     ):
         _require_success(stream, job.url)
         _receive(stream, incoming, job.url, job.on_bytes)
-    return *_judged(incoming.issues, len(incoming.seen), job.request.expected, {stream.status}), incoming.new
+    return *_judged(incoming, len(incoming.seen), job.request.expected, {stream.status}), incoming.new
 
 
 def _left(job: _Job) -> tuple[Missing, ...] | None:
@@ -165,7 +165,7 @@ def _completed(job: _Job) -> _Judged | None:
                 _receive(stream, incoming, url, job.on_bytes)
                 statuses.add(stream.status)
     found = job.cache.study(job.study.archive, job.study.study_uid).instances
-    return *_judged(incoming.issues, found, job.request.expected, statuses), incoming.new
+    return *_judged(incoming, found, job.request.expected, statuses), incoming.new
 
 
 def _ignore(_count: int) -> None:
@@ -350,12 +350,14 @@ def _not_ready(stream: Stream, url: str) -> Waiting:
 
 
 def _judged(
-    noted: Iterable[str], found: int, expected: int | None, statuses: Collection[int]
+    incoming: Deposit, found: int, expected: int | None, statuses: Collection[int]
 ) -> tuple[Literal["complete", "partial"], tuple[str, ...]]:
-    issues = list(noted)
+    issues = list(incoming.issues)
     if _PARTIAL_CONTENT in statuses:
         issues.append("the archive said that this is only a part of the study (HTTP 206)")
     if expected is not None and found != expected:
         issues.append(f"{expected} instances were expected, {found} came")
-    whole = _PARTIAL_CONTENT not in statuses and found > 0 and expected in (None, found)
+    # Where nobody declares a count, a part that could not be filed may be the one that is missing.
+    counted = found == expected if expected is not None else not incoming.aside
+    whole = _PARTIAL_CONTENT not in statuses and found > 0 and counted
     return "complete" if whole else "partial", tuple(issues)

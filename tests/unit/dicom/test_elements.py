@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from s4s_lab.dicom.elements import Elements, read_elements
+from s4s_lab.dicom.elements import Elements, ends_early, read_elements
 from tests.unit.dicom.samples import (
     DEFLATED,
     EXPLICIT_BIG,
@@ -175,3 +175,41 @@ def test_a_deflated_bomb_is_inflated_no_further_than_a_header_needs() -> None:
 
 def test_a_deflated_data_set_that_is_none_is_told() -> None:
     assert walked(NO_DATA_SET + b"\xff" * 50).flaw == "its deflated data set cannot be inflated"
+
+
+FRAGMENTS = element(PIXELS, b"OB", b"", length=UNDEFINED) + item(b"") + item(b"\1\2\3\4") + SEQUENCE_END
+
+
+@pytest.mark.parametrize(
+    ("syntax", "form", "pixels"),
+    [
+        (EXPLICIT_LITTLE, "explicit", element(PIXELS, b"OW", bytes(20_000))),
+        (IMPLICIT_LITTLE, "implicit", element(PIXELS, b"OW", bytes(20_000), form="implicit")),
+        (EXPLICIT_BIG, "big", element(PIXELS, b"OW", bytes(20_000), form="big")),
+        ("1.2.840.10008.1.2.4.90", "explicit", FRAGMENTS),
+        (DEFLATED, "explicit", element(PIXELS, b"OW", bytes(2_000_000))),
+    ],
+    ids=["explicit", "implicit", "big", "fragments", "deflated"],
+)
+def test_a_file_that_lost_its_last_bytes_ends_early_and_a_whole_one_does_not(
+    syntax: str, form: str, pixels: bytes
+) -> None:
+    data = dicom_file(content(form, b"\0\0") + pixels, syntax=syntax)
+    assert not ends_early(data)
+    assert not ends_early(data + b"\0")
+    assert not ends_early(data + b"more than a file holds")
+    assert all(ends_early(data[:-lost]) for lost in (1, 2, 7, 12))
+
+
+def test_padding_behind_a_file_without_pixels_is_no_loss() -> None:
+    data = dicom_file(content("explicit", b"\0\0"))
+    assert not ends_early(data + bytes(5))
+    assert ends_early(data[:-1])
+
+
+def test_a_deflation_bomb_is_followed_to_the_bound_only() -> None:
+    bomb = dicom_file(content("explicit", b"\0\0") + element(PIXELS, b"OW", bytes(200 << 20)), syntax=DEFLATED)
+    tracemalloc.start()
+    assert not ends_early(bomb[:-100])
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()

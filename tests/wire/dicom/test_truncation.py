@@ -87,6 +87,42 @@ def test_a_single_file_whose_end_nothing_shows_is_not_kept(client: HttpClient, c
     assert not list(cache.root.rglob("*.dcm"))
 
 
+def part(data: bytes, declared: int) -> bytes:
+    """A part that declares its own length."""
+    head = b"--%s\r\nContent-Type: application/dicom\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, declared)
+    return head + data + b"\r\n"
+
+
+@pytest.mark.parametrize("expected", [None, 2])
+def test_a_part_shorter_than_it_declares_is_set_aside_and_the_study_is_not_complete(
+    client: HttpClient, cache: DicomCache, expected: int | None
+) -> None:
+    trailed = PARTS[1] + bytes(100)
+    body = part(PARTS[0], len(PARTS[0])) + part(trailed[:-50], len(trailed)) + b"--" + BOUNDARY + b"--\r\n"
+    with archive(answer(body)) as server:
+        retrieval = retrieve_study(client, cache, server.request(expected=expected))
+    assert (retrieval.state, retrieval.instances) == ("partial", 1)
+    declared = f"its Content-Length is {len(trailed)}, {len(trailed) - 50} bytes came"
+    assert retrieval.issues[0] == f"part 2 is in quarantine: {declared}"
+
+
+def test_a_file_that_ends_before_its_pixels_do_is_asked_for_again(client: HttpClient, cache: DicomCache) -> None:
+    with archive(study_answer([PARTS[0], PARTS[1][:-1]]), study_answer(PARTS[:2])) as server:
+        first = retrieve_study(client, cache, server.request())
+        second = retrieve_study(client, cache, server.request())
+    assert (first.state, first.instances) == ("partial", 1)
+    assert first.issues == ("part 2 is in quarantine: it ends before its data do",)
+    assert (second.state, second.instances) == ("complete", 2)
+    kept = {path.read_bytes() for path in cache.root.rglob("*.dcm") if "quarantine" not in path.parts}
+    assert kept == set(PARTS[:2])
+
+
+def test_a_study_of_undeclared_size_with_an_unfiled_part_is_not_complete(client: HttpClient, cache: DicomCache) -> None:
+    with archive(study_answer([PARTS[0], b"no file at all", PARTS[2]])) as server:
+        retrieval = retrieve_study(client, cache, server.request())
+    assert (retrieval.state, retrieval.instances, len(retrieval.issues)) == ("partial", 2, 1)
+
+
 CHILD = """
 import sys; from pathlib import Path
 from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
