@@ -133,19 +133,29 @@ def _received_whole(job: _Job) -> _Judged:
     return *_judged(incoming, len(incoming.seen), job.request.expected, {stream.status}), incoming.new
 
 
-def _left(job: _Job) -> tuple[Missing, ...] | None:
+@dataclass(frozen=True)
+class _Left:
+    """What is left to ask for of a study, and how many instances the archive lists; None where it was not asked."""
+
+    wanted: tuple[Missing, ...]
+    listed: int | None = None
+
+
+def _left(job: _Job) -> _Left | None:
     """Return what is left to ask for, by the record or, where that is not exact, by the archive's own list."""
     held = job.cache.held(job.study.archive, job.study.study_uid)
     left = missing(held, job.request.series)
     if not any(held.values()) or (left and all(one.instance_uid or not held.get(one.series_uid) for one in left)):
-        return left
+        return None if left is None else _Left(left)
     listed = listed_series(job.client, job.url, job.study.study_uid)
     if listed is None:
         # Also when all that is declared is here: the archive may have more, and its end was not seen.
-        return left or None
+        return _Left(left) if left else None
     left = missing(held, listed)
     # A list may be made while the archive still fills: that nothing is left counts only if the record says so too.
-    return left if left or sum(map(len, held.values())) == job.request.expected else None
+    if left or sum(map(len, held.values())) == job.request.expected:
+        return _Left(left or (), sum(one.count or 0 for one in listed))
+    return None
 
 
 def _completed(job: _Job) -> _Judged | None:
@@ -155,7 +165,7 @@ def _completed(job: _Job) -> _Judged | None:
         return None
     statuses = set()
     with deposit(job.cache.root, job.cache.index, job.study) as incoming:
-        for one in left:
+        for one in left.wanted:
             url = below(job.url, one.path)
             with _asked(job.client, url) as stream:
                 if stream.status not in _REFUSES_GRANT and not _is_success(stream):
@@ -165,7 +175,11 @@ def _completed(job: _Job) -> _Judged | None:
                 _receive(stream, incoming, url, job.on_bytes)
                 statuses.add(stream.status)
     found = job.cache.study(job.study.archive, job.study.study_uid).instances
-    return *_judged(incoming, found, job.request.expected, statuses), incoming.new
+    state, issues = _judged(incoming, found, job.request.expected, statuses)
+    if left.listed is not None and found < left.listed:
+        issues = (*issues, f"the archive lists {left.listed} instances, {found} came")
+        state = "partial"
+    return state, issues, incoming.new
 
 
 def _ignore(_count: int) -> None:
@@ -288,8 +302,9 @@ def _require_success(stream: Stream, url: str) -> None:
 def _receive(stream: Stream, incoming: Deposit, url: str, on_bytes: Callable[[int], None]) -> None:
     content_type = parse_content_type(stream.headers.get("content-type", ""))
     if content_type.is_multipart:
+        before = incoming.parts
         _receive_parts(stream, incoming, content_type, on_bytes)
-        if not incoming.parts:
+        if incoming.parts == before:
             raise _not_ready(stream, url)
     elif content_type.media_type == "application/dicom":
         _receive_single(stream, incoming, on_bytes)

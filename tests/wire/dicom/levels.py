@@ -47,6 +47,8 @@ class LevelArchive:
         Slept before each 64 KiB [s]: a slow line.
     listing : bytes or None
         The body that `/metadata` gets; None: there is no such address.
+    empty : tuple of str
+        Ends of addresses that get a multipart body without parts.
     """
 
     files: Files
@@ -55,6 +57,7 @@ class LevelArchive:
     cuts: list[int] = field(default_factory=list)
     pause_s: float = 0.0
     listing: bytes | None = None
+    empty: tuple[str, ...] = ()
     lists: int = 0
     asked: list[str] = field(default_factory=list)
     sent: int = 0
@@ -114,9 +117,9 @@ class LevelArchive:
                 connection.sendall(answer(self.listing or b"", status="200 OK" if found else "404 Not Found"))
                 return
             self.asked.append(tail)
-            files = self._found(tail.strip("/").split("/") if tail else [])
+            files = [] if tail in self.empty else self._found(tail.strip("/").split("/") if tail else [])
             whole = study_answer(files, cut=self.cuts.pop(0) if self.cuts else None)
-            reply = whole if files else answer(b"", status="404 Not Found", content_type=None)
+            reply = whole if files or tail in self.empty else answer(b"", status="404 Not Found", content_type=None)
             for at in range(0, len(reply), 65536):
                 time.sleep(self.pause_s)
                 connection.sendall(reply[at : at + 65536])

@@ -9,7 +9,7 @@ import pytest
 
 from s4s_lab.dicom import DicomCache, StudyRequest, retrieve_study
 from s4s_lab.dicom.listing import listed_series
-from s4s_lab.errors import TruncatedAnswer
+from s4s_lab.errors import TruncatedAnswer, Waiting
 from s4s_lab.net import HttpClient
 from tests.unit.dicom.samples import STUDY
 from tests.wire.dicom.levels import LevelArchive, level_archive, study
@@ -83,6 +83,34 @@ def test_what_the_record_names_exactly_needs_no_list(client: HttpClient, cache: 
         broken_off(client, cache, archive, archive.request(), 3)
         retrieve_study(client, cache, archive.request())
         assert archive.lists == 0
+
+
+@pytest.mark.parametrize("declared", [None, 9])
+def test_a_study_of_which_less_comes_than_the_archive_lists_is_not_complete(
+    client: HttpClient, cache: DicomCache, declared: int | None
+) -> None:
+    with level_archive(study(3, 4)) as archive:
+        archive.list_all()
+        request = replace(undescribed(archive), expected=declared)
+        broken_off(client, cache, archive, request, 4)
+        archive.files = {
+            uid: dict(list(files.items())[: 4 if uid == "1.2.1" else 1]) for uid, files in archive.files.items()
+        }
+        retrieval = retrieve_study(client, cache, request)
+    assert (archive.asked, retrieval.state, retrieval.instances) == (["/series/1.2.2", "/series/1.2.3"], "partial", 6)
+    assert retrieval.issues[-1] == "the archive lists 12 instances, 6 came"
+
+
+def test_a_series_that_comes_empty_behind_another_is_waited_for(client: HttpClient, cache: DicomCache) -> None:
+    files = study(3, 2)
+    with level_archive(files) as archive:
+        broken_off(client, cache, archive, archive.request(), 2)
+        archive.empty = ("/series/1.2.3",)
+        with pytest.raises(Waiting):
+            retrieve_study(client, cache, archive.request())
+        archive.empty = ()
+        assert retrieve_study(client, cache, archive.request()).state == "complete"
+    assert archive.asked == ["/series/1.2.2", "/series/1.2.3", "/series/1.2.3"]
 
 
 GOOD = {"0020000D": {"Value": [STUDY]}, "0020000E": {"Value": ["1.2"]}, "00080018": {"Value": ["1.3"]}}
