@@ -17,11 +17,11 @@ import typer
 from s4s_lab.cli.options import DatasetFolder, JsonOutput, MaxWait
 from s4s_lab.cli.output import command, emit, note, say
 from s4s_lab.cli.registrations import Told
-from s4s_lab.connection import Connection, PendingLaunch, prepare_launch
+from s4s_lab.connection import Connection, PendingLaunch, kept_access, prepare_launch
 from s4s_lab.errors import LaunchNotFinished, S4SError, UsageError
-from s4s_lab.lake import Dataset, open_dataset
+from s4s_lab.lake import ConnectionRecord, Dataset, open_dataset
 from s4s_lab.net import Patience
-from s4s_lab.smart import LAUNCH_PATIENCE, EhrLaunch
+from s4s_lab.smart import LAUNCH_PATIENCE, EhrLaunch, FileGrants, require_keyring
 from s4s_lab.sync.progress import progress
 from s4s_lab.values import S4S_SCOPE, Secret
 from s4s_lab.values.origins import base_url, without_query
@@ -79,6 +79,10 @@ def run(
 ) -> None:
     """Connect one participant."""
     data = _usable(dataset)
+    if data is not None:
+        FileGrants.prepare(data.path() / "grants" / "new.json", keyring=keyring)
+    elif keyring:
+        require_keyring()
     client = Told(client_id, client_secret_file, registration, redirect_port, scope)
     launch_token = _launch_token(ehr_launch, fhir_url)
     with _interruptible(), progress(total=1, unit="server") as bar:
@@ -97,11 +101,24 @@ def run(
         link = _answered(pending, timeout)
     _note_a_shared_pseudonym(data, link, participant)
     record = data.connection(link.fhir_url, link.patient_id, participant)
-    link = link.kept_at(record.grants_path, keyring=keyring)
+    link = _kept(link, record, keyring=keyring)
     if json_output:
         emit({"outcome": "done", "fhir_url": link.fhir_url, "patient_id": link.patient_id, "scope": link.scope})
     else:
         _tell(link, dataset)
+
+
+def _kept(link: Connection, record: ConnectionRecord, *, keyring: bool) -> Connection:
+    """Keep the grant; one that cannot be kept is given back, since nobody could do so later."""
+    try:
+        earlier = kept_access(record.grants_path).minutes_left
+        kept = link.kept_at(record.grants_path, keyring=keyring)
+    except S4SError:
+        link.disconnect()
+        raise
+    if earlier:
+        note("note: an earlier access of this patient stands at the server until it ends there")
+    return kept
 
 
 def _tell(link: Connection, dataset: Path) -> None:

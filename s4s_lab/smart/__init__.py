@@ -12,6 +12,7 @@ from s4s_lab.smart.grants import Grant, GrantStore
 from s4s_lab.smart.in_progress import LAUNCH_PATIENCE, LaunchInProgress, LaunchStatus
 from s4s_lab.smart.kept_clients import KeptClient
 from s4s_lab.smart.kept_grants import GrantOrigin
+from s4s_lab.smart.keyring_entries import require_keyring
 from s4s_lab.smart.launch import Launch, begin_launch
 from s4s_lab.smart.listener import RedirectListener
 from s4s_lab.smart.memory_grants import MemoryGrants
@@ -48,6 +49,7 @@ __all__ = [
     "redirect_uri_of",
     "refresh_grant",
     "register",
+    "require_keyring",
     "revoke",
     "shown_server",
 ]

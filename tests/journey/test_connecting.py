@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from s4s_lab import open_dataset, sandbox
-from s4s_lab.connection import reopen
-from s4s_lab.errors import GrantExpired
+from s4s_lab.cli.connect import _kept
+from s4s_lab.connection import prepare_launch, reopen
+from s4s_lab.errors import GrantExpired, UsageError
 from s4s_lab.sandbox import Sandbox
 from s4s_lab.sandbox.browser import answer_consent
 from tests.journey.conftest import free_port
@@ -201,6 +205,41 @@ def test_a_denial_that_names_no_launch_is_noted_and_the_launch_goes_on(synthetic
         synthetic.approve(address, 0)
         _, said = running.communicate(timeout=60)
     assert (running.returncode, said.count("without state")) == (0, 1), said
+
+
+def test_a_machine_without_a_keyring_is_told_before_anybody_is_asked(synthetic: Sandbox, tmp_path: Path) -> None:
+    around = os.environ | {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    command = [S4S, "connect", synthetic.fhir_url, "--dataset", str(tmp_path / "study"), "--keyring", "--print-url"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=around, timeout=120, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "keyring" in ran.stderr
+
+
+def test_who_connects_again_is_told_that_the_earlier_access_stands(synthetic: Sandbox, tmp_path: Path) -> None:
+    said = [connect(synthetic, tmp_path / "study").stderr for _ in range(2)]
+    assert ["an earlier access" in one for one in said] == [False, True]
+
+
+def test_a_folder_that_is_open_to_others_is_told_before_anybody_is_asked(synthetic: Sandbox, tmp_path: Path) -> None:
+    grants = open_dataset(tmp_path / "study").path() / "grants"
+    grants.mkdir()
+    grants.chmod(0o755)
+    ran = s4s("connect", synthetic.fhir_url, "--dataset", tmp_path / "study", "--print-url")
+    refused(ran, 2, "chmod 700")
+
+
+def test_a_grant_that_cannot_be_kept_is_given_back(tmp_path: Path) -> None:
+    with sandbox.start(redirect_uri=f"http://127.0.0.1:{free_port()}/callback") as server:
+        with closing(prepare_launch(server.fhir_url, server.registration)) as pending:
+            server.approve(pending)
+            link = pending.wait(10)
+        record = open_dataset(tmp_path / "study").connection(link.fhir_url, link.patient_id)
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o755)
+        assert len(server._running.grants.approvals()) == 1
+        with pytest.raises(UsageError, match="chmod 700"):
+            _kept(link, replace(record, grants_path=tmp_path / "open" / "one.json"), keyring=False)
+        assert server._running.grants.approvals() == []
 
 
 def test_of_several_connections_the_one_that_fails_is_named(synthetic: Sandbox, tmp_path: Path) -> None:
