@@ -149,7 +149,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _read(path: Path, *, with_pixels: bool = True) -> pydicom.Dataset:
-    require_inflatable(path)
+    if inflates_too_far(path):
+        raise ImageError(f"{path.name} inflates to more than {_MAX_INFLATED >> 20} MiB.")
     try:
         # Left on disk until it is asked for, and checked for being there at all.
         data_set = pydicom.dcmread(path, defer_size=None if with_pixels else _DEFERRED)
@@ -161,18 +162,21 @@ def _read(path: Path, *, with_pixels: bool = True) -> pydicom.Dataset:
     return data_set
 
 
-def require_inflatable(path: Path) -> None:
-    """Refuse a deflated data set that would fill the memory; pydicom inflates without a limit.
+def inflates_too_far(path: Path) -> bool:
+    """Say whether a deflated data set would fill the memory; pydicom inflates without a limit.
 
     Parameters
     ----------
     path : Path
         A DICOM file.
 
+    Returns
+    -------
+    bool
+        Whether it is deflated, and inflates to more than 128 MiB.
+
     Raises
     ------
-    ImageError
-        If it inflates to more than 128 MiB.
     EOFError
         If some of it got lost.
     zlib.error
@@ -181,10 +185,8 @@ def require_inflatable(path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
         elements = read_elements(whole, {TRANSFER_SYNTAX}, 0)
         if elements.values.get(TRANSFER_SYNTAX, b"").strip(b"\0 ") != DEFLATED.encode():
-            return
-        too_large = any(size > _MAX_INFLATED for size in inflated_sizes(whole, elements.data_set_at))
-    if too_large:
-        raise ImageError(f"{path.name} inflates to more than {_MAX_INFLATED >> 20} MiB.")
+            return False
+        return any(size > _MAX_INFLATED for size in inflated_sizes(whole, elements.data_set_at))
 
 
 def _decoded(data_set: pydicom.Dataset) -> npt.NDArray[Any]:

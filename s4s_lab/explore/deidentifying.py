@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
+from s4s_lab.dicom.pixels import inflates_too_far
 from s4s_lab.errors import ImageError, UsageError
 from s4s_lab.explore.writing import write_beside
 
@@ -26,8 +30,10 @@ _MAX_DEPTH: Final = 32
 # PS3.16, CID 7050.
 _PROFILE: Final = ("113100", "DCM", "Basic Application Confidentiality Profile")
 # What pydicom and the library raise for elements they cannot read or change.
-_FAULTS: Final = (ArithmeticError, AttributeError, InvalidDicomError, KeyError, NotImplementedError, OSError, TypeError,
-                  ValueError)  # fmt: skip
+_FAULTS: Final = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, InvalidDicomError, LookupError, MemoryError, OSError,
+    RuntimeError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 class Deidentifier:
@@ -85,6 +91,8 @@ class Deidentifier:
             # pydicom warns of every liberty a file takes; what is wrong with the copy is told as an error.
             warnings.simplefilter("ignore")
             try:
+                if inflates_too_far(path):
+                    raise ImageError("It inflates to more than is read at once.")
                 data_set = self._changed(pydicom.dcmread(path), participant_id)
                 place = self._place(data_set)
                 place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,7 +114,7 @@ class Deidentifier:
         return study / series / f"{data_set.SOPInstanceUID}.dcm"
 
     def _changed(self, data_set: pydicom.FileDataset, participant_id: str | None) -> pydicom.FileDataset:
-        if data_set.get("BurnedInAnnotation") == "YES":
+        if _may_be_burnt_in(data_set.get("BurnedInAnnotation")):
             raise ImageError("It says that text is burnt into its pixels, which no change of its header takes out.")
         syntax = data_set.file_meta.TransferSyntaxUID
         self._apply(data_set, depth=0)
@@ -130,6 +138,12 @@ class Deidentifier:
         for element in data_set:
             for item in element.value if element.VR == "SQ" else ():
                 self._apply(item, depth + 1)
+
+
+def _may_be_burnt_in(said: object) -> bool:
+    """Tell whether a Burned In Annotation says anything but NO, in whatever spelling (PS3.3, section C.7.6.1)."""
+    values = said if isinstance(said, MultiValue) else [said]
+    return any(str(value or "").strip().upper() not in ("", "N", "NO") for value in values)
 
 
 def copy_images(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from s4s_lab.dicom.deposit import deposit
 from s4s_lab.dicom.index import StudyKey
 from s4s_lab.errors import S4SWarning, UsageError
 from s4s_lab.explore import export
+from s4s_lab.explore.deidentifying import copy_images
 from s4s_lab.lake import Dataset, open_dataset
+from tests.unit.dicom.samples import DEFLATED, UNDEFINED, dicom_file, element, identity
 
 SOURCE = "https://ehr.example/fhir"
 SECRET = "Mustermann"
@@ -99,14 +103,60 @@ def test_files_of_one_study_stay_together_and_no_two_exports_fit_each_other(data
     assert len(set(studies)) == 2
 
 
-def test_a_file_with_text_in_its_pixels_has_no_copy_and_that_is_said(data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["YES", "yes", "Y", " Yes", ["NO", "YES"], "MAYBE"])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_a_file_with_text_in_its_pixels_has_no_copy_and_that_is_said(
+    data: Dataset, tmp_path: Path, said: str | list[str]
+) -> None:
     burnt, clean = told("CT_small.dcm"), told("CT_small.dcm")
-    burnt.BurnedInAnnotation = "YES"
+    burnt.BurnedInAnnotation, clean.BurnedInAnnotation = said, "NO"
     clean.SOPInstanceUID = clean.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
     receive(data, burnt, clean)
     with pytest.warns(S4SWarning, match=r"1 image files have no copy. It says that text is burnt into its pixels"):
         export(data, tmp_path / "out", tables=[], images=True)
     assert len(list((tmp_path / "out" / "images").rglob("*.dcm"))) == 1
+
+
+def nested(depth: int) -> bytes:
+    """Sequences within sequences, each of undefined length (PS3.5, section 7.5)."""
+    begins = element(0x0040A730, b"SQ", b"", length=UNDEFINED) + struct.pack("<HHL", 0xFFFE, 0xE000, UNDEFINED)
+    ends = struct.pack("<HHL", 0xFFFE, 0xE00D, 0) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    return begins * depth + ends * depth
+
+
+def damaged() -> bytes:
+    """A deflated file whose deflation is broken in its middle."""
+    content = bytearray(dicom_file(identity("1.9") + element(0x00204000, b"LT", "text " * 200), syntax=DEFLATED))
+    content[-25:-15] = b"\xff" * 10
+    return bytes(content)
+
+
+def a_bomb() -> bytes:
+    """A deflated file of 200 KiB that is 200 MiB of pixels."""
+    return dicom_file(identity("1.9") + element(0x7FE00010, b"OB", bytes(200 << 20)), syntax=DEFLATED)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (dicom_file(identity("1.9") + nested(3000)), "RecursionError"),
+        (damaged(), "error"),
+        (a_bomb(), "It inflates to more than is read at once"),
+        (b"", "ValueError"),
+        (b"no file of DICOM's", "InvalidDicomError"),
+    ],
+    ids=["nested", "damaged", "bomb", "empty", "none"],
+)
+def test_an_export_goes_on_over_a_file_that_cannot_be_copied(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "broken.dcm").write_bytes(content)
+    told("CT_small.dcm").save_as(tmp_path / "good.dcm")
+    rows = [{"path": f"{name}.dcm", "participant_id": "S-1"} for name in ("broken", "good")]
+    tracemalloc.start()
+    made, left_out = copy_images(rows, tmp_path, tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+    assert (len(made), left_out.total()) == (1, 1)
+    assert reason in next(iter(left_out))
 
 
 def test_without_the_library_it_says_what_to_install(
