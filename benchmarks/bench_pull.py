@@ -109,7 +109,6 @@ def connection(fhir_url: str, patient_id: str = PATIENT) -> Any:
     return Connection(
         fhir_url=fhir_url,
         patient_id=patient_id,
-        scope=S4S_SCOPE,
         capability=Capability.from_json(statement),
         configuration=configuration,
         registration=Registration("app", Secret("secret")),
