@@ -236,10 +236,12 @@ def inflated_sizes(buffer: Buffer, position: int) -> Iterator[int]:
     zlib.error
         If they are damaged.
     """
-    size, inflate, piece = 0, zlib.decompressobj(-zlib.MAX_WBITS), buffer[position:]
-    while piece and not inflate.eof:
-        size += len(inflate.decompress(piece, _PIECE))
-        piece = inflate.unconsumed_tail
+    size, came, inflate, rest = 0, 0, zlib.decompressobj(-zlib.MAX_WBITS), buffer[position:]
+    # What a full piece had no room for may be all that is left, with no byte of input to go with it.
+    while (rest or came == _PIECE) and not inflate.eof:
+        came = len(inflate.decompress(rest, _PIECE))
+        size += came
+        rest = inflate.unconsumed_tail
         yield size
     if not inflate.eof:
         raise EOFError

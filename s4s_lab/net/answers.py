@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from s4s_lab.net.failures import LOST, why
 from s4s_lab.net.redaction import shown
 from s4s_lab.values.instants import parse_http_date
 
+_PIECE = 1 << 20
 _CODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
@@ -168,8 +170,29 @@ def decoded(response: httpx2.Response, url: str) -> Iterator[bytes]:
     ------
     UnexpectedAnswer
         If it is in a content coding that was not asked for.
+    httpx2.DecodingError
+        If what is coded by gzip is damaged, or ends before it says that it does; raised by the iterator.
     """
     # One coding at a time: stacked ones can keep the processor busy for hours over a few kilobytes.
-    if response.headers.get("content-encoding", "").strip().lower() not in _CODINGS:
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in _CODINGS:
         raise UnexpectedAnswer(f"{shown(url)} answered in a content coding that was not asked for.")
-    return response.iter_bytes()
+    return _gunzipped(response) if coding == "gzip" else response.iter_bytes()
+
+
+def _gunzipped(response: httpx2.Response) -> Iterator[bytes]:
+    """Decode gzip, and see that its end came: the HTTP layer takes a cut body for a whole one (RFC 1952, 2.3.1)."""
+    inflate, came = zlib.decompressobj(zlib.MAX_WBITS | 16), False
+    for raw in response.iter_raw():
+        came, piece = came or bool(raw), b""
+        # What a full piece had no room for may be all that is left, with no byte of input to go with it.
+        while (raw or len(piece) == _PIECE) and not inflate.eof:
+            try:
+                piece = inflate.decompress(raw, _PIECE)
+            except zlib.error as error:
+                raise httpx2.DecodingError(str(error)) from None
+            raw = inflate.unconsumed_tail
+            if piece:
+                yield piece
+    if came and not inflate.eof:
+        raise httpx2.DecodingError("its gzip coding was cut")

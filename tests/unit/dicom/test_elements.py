@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from s4s_lab.dicom.elements import Elements, ends_early, read_elements
+from s4s_lab.dicom.elements import Elements, ends_early, inflated_sizes, read_elements
 from tests.unit.dicom.samples import (
     DEFLATED,
     EXPLICIT_BIG,
@@ -205,6 +205,12 @@ def test_padding_behind_a_file_without_pixels_is_no_loss() -> None:
     data = dicom_file(content("explicit", b"\0\0"))
     assert not ends_early(data + bytes(5))
     assert ends_early(data[:-1])
+
+
+@pytest.mark.parametrize("size", [(1 << 20) + more for more in (-1, 0, 1, 257, 258, 259)] + [2 << 20, 3 << 20])
+def test_a_deflation_that_ends_about_a_piece_is_whole(size: int) -> None:
+    deflated = zlib.compress(bytes(size), wbits=-zlib.MAX_WBITS)
+    assert list(inflated_sizes(deflated, 0))[-1] == size
 
 
 def test_a_deflation_bomb_is_followed_to_the_bound_only() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import subprocess
 import sys
 import threading
@@ -78,6 +80,25 @@ def test_a_single_file_cut_short_is_not_kept(client: HttpClient, cache: DicomCac
         retrieve_study(client, cache, server.request())
     assert not list(cache.root.rglob("*.dcm"))
     assert not list(cache.root.rglob("*.part"))
+
+
+@pytest.mark.parametrize("lost", [1, 8, 40])
+def test_a_single_file_whose_coding_is_cut_is_not_kept(client: HttpClient, cache: DicomCache, lost: int) -> None:
+    """The wire brings all of the length that it declares: what was cut is the coded file, before it was sent."""
+    cut = gzip.compress(image_file("1.9.1", size=16) + os.urandom(500))[:-lost]
+    reply = answer(cut, content_type="application/dicom", headers=["Content-Encoding: gzip"], framing="length")
+    with archive(reply) as server, pytest.raises(TruncatedAnswer, match="broke off within its single file"):
+        retrieve_study(client, cache, server.request())
+    assert not list(cache.root.rglob("*.dcm"))
+    assert not list(cache.root.rglob("*.part"))
+
+
+def test_a_single_file_in_a_whole_coding_is_kept(client: HttpClient, cache: DicomCache) -> None:
+    coded = gzip.compress(PARTS[0])
+    reply = answer(coded, content_type="application/dicom", headers=["Content-Encoding: gzip"], framing="length")
+    with archive(reply) as server:
+        assert retrieve_study(client, cache, server.request()).state == "complete"
+    assert [path.read_bytes() for path in cache.root.rglob("*.dcm")] == [PARTS[0]]
 
 
 def test_a_single_file_whose_end_nothing_shows_is_not_kept(client: HttpClient, cache: DicomCache) -> None:
