@@ -8,13 +8,16 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pydicom
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 
 from s4s_lab.dicom.pixels import inflates_too_far
 from s4s_lab.errors import ImageError, UsageError
@@ -135,9 +138,16 @@ class Deidentifier:
         if depth > _MAX_DEPTH:
             raise ImageError(f"Its sequences are nested more than {_MAX_DEPTH} deep.")
         self._library.anonymize_dataset(data_set, base_rules_gen=self._actions.copy)
+        # Of what the standard does not define the profile cannot say that it is harmless.
+        for tag in tuple(filterfalse(_is_defined, data_set.keys())):
+            del data_set[tag]
         for element in data_set:
             for item in element.value if element.VR == "SQ" else ():
                 self._apply(item, depth + 1)
+
+
+def _is_defined(tag: BaseTag) -> bool:
+    return dictionary_has_tag(tag) or repeater_has_tag(tag)
 
 
 def _may_be_burnt_in(said: object) -> bool:

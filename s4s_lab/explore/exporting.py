@@ -78,7 +78,7 @@ def export(
     Raises
     ------
     UsageError
-        If the format is unknown.
+        If the format is unknown, or images are wanted and the folder's `images/` holds files already.
     NotInDataset
         If there is no such table.
 
@@ -93,6 +93,9 @@ def export(
     """
     _writer(format)
     folder = Path(out)
+    if images and (folder / "images").is_dir() and any((folder / "images").iterdir()):
+        # UIDs are made anew: beside older copies of the same images, nobody could tell which are which.
+        raise UsageError(f"{folder / 'images'} holds files already.", hint="Remove it, or export into another folder.")
     names = list(tables) if tables is not None else data.tables().column("name").to_pylist()
     version = data.log.version
     contents = {

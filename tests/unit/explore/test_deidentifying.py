@@ -42,6 +42,9 @@ def told(name: str) -> pydicom.FileDataset:
     data_set.private_block(0x0009, SECRET, create=True).add_new(1, "LO", SECRET)
     nested = pydicom.Dataset()
     nested.PatientName, nested.ReferencedSOPInstanceUID = SECRET, data_set.SOPInstanceUID
+    # Tags of even groups that the standard does not define.
+    data_set.add_new(0x00221234, "LO", SECRET)
+    nested.add_new(0x00400FFA, "LO", SECRET)
     nested.RequestAttributesSequence = [pydicom.Dataset()]
     nested.RequestAttributesSequence[0].ScheduledProcedureStepDescription = SECRET
     # A sequence that the profile itself keeps.
@@ -157,6 +160,16 @@ def test_an_export_goes_on_over_a_file_that_cannot_be_copied(tmp_path: Path, con
     tracemalloc.stop()
     assert (len(made), left_out.total()) == (1, 1)
     assert reason in next(iter(left_out))
+
+
+def test_copies_never_join_those_of_an_earlier_export(data: Dataset, tmp_path: Path) -> None:
+    receive(data, told("CT_small.dcm"))
+    export(data, tmp_path / "out", tables=[], images=True)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"images holds files already\. Remove it"):
+        export(data, tmp_path / "out", tables=[], images=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    export(data, tmp_path / "out", tables=[])
 
 
 def test_without_the_library_it_says_what_to_install(
