@@ -210,6 +210,8 @@ class DicomCache:
 
         Raises
         ------
+        UsageError
+            If that is no size.
         DatasetError
             If the index cannot be used.
         """

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 from s4s_lab.dicom.files import FILE_MODE, LOCKS, TRASH, private_folder, sync_to_disk
 from s4s_lab.dicom.index import StudyKey, count_change
 from s4s_lab.dicom.upkeep import KeptIndex
-from s4s_lab.errors import DatasetError
+from s4s_lab.errors import DatasetError, UsageError
 
 _PINS: Final = "CREATE TABLE IF NOT EXISTS pins (study_uid TEXT PRIMARY KEY)"
 
@@ -108,9 +109,14 @@ def evict(root: Path, index: KeptIndex, max_bytes: int) -> Evicted:
 
     Raises
     ------
+    UsageError
+        If that is no size.
     DatasetError
         If the index cannot be used, or files cannot be removed.
     """
+    given: object = max_bytes
+    if not isinstance(given, Real) or not float(given) >= 0:
+        raise UsageError(f"{max_bytes!r} is no size.", hint="Give how many bytes may stay, 0 for none.")
     kept = pins(index)
     candidates = [(_used_at(root, study), study) for study in index.studies()]
     sizes = {study: index.study(study.archive, study.study_uid) for _, study in candidates}

@@ -299,6 +299,8 @@ class Dataset(DatasetTables):
 
         Raises
         ------
+        UsageError
+            If that is no size.
         DatasetError
             If the cache's index cannot be used.
         """

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s4s_lab.dicom import DicomCache, note_use
+from s4s_lab.errors import UsageError
 from tests.unit.dicom.depositing import ARCHIVE, KEY, put
 from tests.unit.dicom.samples import image_file
 
@@ -112,3 +114,10 @@ def test_what_a_killed_eviction_left_goes_with_a_patient_also_where_others_stay(
     cache.remove(KEY.source, KEY.patient_id)
     assert not trash.exists()
     assert cache.instances()["study_uid"].to_pylist() == ["1.2.8"]
+
+
+@pytest.mark.parametrize("size", [-1, "1GB", float("nan"), None])
+def test_what_is_no_size_removes_nothing(cache: DicomCache, size: Any) -> None:
+    with pytest.raises(UsageError, match="is no size"):
+        cache.evict(size)
+    assert len(list(cache.root.rglob("*.dcm"))) == 6
