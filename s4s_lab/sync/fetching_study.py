@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from s4s_lab.connection import Connection
 from s4s_lab.dicom import CachedStudy, Retrieval, StudyRequest, archive_key, retrieve_study
-from s4s_lab.errors import AccessRefused, NotRetrievable, S4SError, ServerError
+from s4s_lab.errors import AccessRefused, NotRetrievable, S4SError, ServerError, TruncatedAnswer, Waiting
 from s4s_lab.fhir import ImageAddress, endpoint_references, image_addresses
 from s4s_lab.lake import Dataset
 from s4s_lab.net import HttpClient, shown
@@ -131,8 +131,10 @@ class Images:
 
         Raises
         ------
-        Waiting, TruncatedAnswer
-            As `retrieve_study` says.
+        Waiting
+            If no address has the study whole, and one of them asks for time.
+        TruncatedAnswer
+            If no address has anything whole to give, and one of them broke off.
         AccessRefused, NotRetrievable, ServerError
             What the first address said, if none has anything.
         """
@@ -143,14 +145,18 @@ class Images:
                 signed = self.link.signs(address.wado_base, address.requires_access_token)
                 asked = client if signed else client.unsigned()
                 found = retrieve_study(asked, self.data.images, self._request(address, study), on_bytes=on_bytes)
-            except (AccessRefused, NotRetrievable, ServerError) as error:
+            except (AccessRefused, NotRetrievable, ServerError, Waiting, TruncatedAnswer) as error:
                 failures.append(error)
                 continue
             best = found if best is None or found.instances > best.instances else best
             if found.state == "complete":
-                break
+                return self._result(best, study)
+        # What a busy archive will have is more than what is missing for good; what broke off may come whole next time.
+        busy = next((error for error in failures if isinstance(error, Waiting)), None)
+        if busy is not None:
+            raise busy
         if best is None:
-            raise failures[0]
+            raise next((error for error in failures if isinstance(error, TruncatedAnswer)), failures[0])
         return self._result(best, study)
 
     def _request(self, address: ImageAddress, study: Mapping[str, Any]) -> StudyRequest:

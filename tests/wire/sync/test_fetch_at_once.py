@@ -152,6 +152,30 @@ def test_an_archive_that_has_a_part_is_not_the_last_asked(server: FhirServer, li
         assert (len(part.requests), len(whole.requests)) == (1, 1)
 
 
+@pytest.mark.parametrize("first", [LATER, study_answer(PARTS, cut=700)], ids=["busy", "broken off"])
+def test_an_archive_that_is_busy_or_breaks_off_is_not_the_last_asked(
+    server: FhirServer, link: Connection, data: Dataset, first: bytes
+) -> None:
+    with archive(first) as bad, archive(study_answer(PARTS)) as good:
+        pulled(server, link, data, two_archives(bad.base, good.base))
+        (study,) = fetch(link, data, max_wait_s=2).studies
+    assert (study.state, study.instances, len(bad.requests), len(good.requests)) == ("complete", 2, 1, 1)
+
+
+THREE = [*PARTS, image_file("1.2.826.5.3")]
+
+
+@pytest.mark.parametrize(("second", "state"), [(study_answer(THREE, cut=700), "partial"), (LATER, "waiting")])
+def test_a_part_counts_where_the_other_archive_breaks_off_and_waits_where_it_is_busy(
+    server: FhirServer, link: Connection, data: Dataset, second: bytes, state: str
+) -> None:
+    with archive(study_answer(THREE[:2])) as part, archive(second) as bad:
+        pulled(server, link, data, {**two_archives(part.base, bad.base), "numberOfInstances": 3})
+        with pytest.warns(NotEverything):
+            (study,) = fetch(link, data, max_wait_s=0).studies
+    assert (study.state, study.instances) == (state, 2)
+
+
 def test_of_several_parts_the_largest_is_told(server: FhirServer, link: Connection, data: Dataset) -> None:
     three = [*PARTS, image_file("1.2.826.5.3")]
     with archive(study_answer(three[:2])) as more, archive(study_answer(three[:1])) as less:
