@@ -47,15 +47,21 @@ def run(
     """Fetch studies of each connection."""
     if not (study or modality or all_studies):
         raise UsageError("Nothing says which studies to fetch.", hint="Give --study UID, --modality CODE or --all.")
+    if all_studies and (study or modality):
+        raise UsageError("--all means every study.", hint="Leave it out, or --study and --modality.")
     data = opened(dataset)
     uids = [checked_uid(text) for text in study or ()]
     rows = data.table("imaging_study")
     records = chosen(data, patient)
     _require_known(uids, rows)
-    there = rows if patient is None else having(rows, patient_id=patient)
-    found = there if modality is None else having(there, modalities=modality)
-    if modality is not None and found.empty:
-        return _nothing(there, modality, json_output=json_output)
+    there = rows if patient is None else _of_any(records, rows)
+    if there.empty:
+        note("note: no study is known yet; pull first: s4s pull --dataset DIR")
+    code_of = None if modality is None else modality.strip().upper()
+    found = there if code_of is None else having(there, modalities=code_of)
+    if code_of is not None and found.empty:
+        return _nothing(there, code_of, json_output=json_output)
+    _require_chosen(uids, found)
     fetching = _Fetching(data, found, uids, everything=not uids and modality is None, source=source, silent=json_output)
     code, reports = each(records, fetching, max_wait_s=max_wait, renewed_client=registration)
     if json_output:
@@ -97,6 +103,20 @@ def _require_known(uids: list[str], rows: pd.DataFrame) -> None:
     unknown = set(uids) - set(rows["study_uid"].dropna())
     if unknown:
         raise NotInDataset(f"Study {min(unknown)} is not in the dataset.", hint="Pull first, or check the UID.")
+
+
+def _require_chosen(uids: list[str], found: pd.DataFrame) -> None:
+    other = set(uids) - set(found["study_uid"].dropna())
+    if other:
+        raise NotInDataset(
+            f"Study {min(other)} is none of what the other options choose.", hint="Check --patient and --modality."
+        )
+
+
+def _of_any(records: list[ConnectionRecord], rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of some connections."""
+    places = {(record.fhir_url, record.patient_id) for record in records}
+    return rows[[place in places for place in zip(rows["source"], rows["patient_id"], strict=True)]]
 
 
 def _nothing(studies: pd.DataFrame, modality: str, *, json_output: bool) -> int:

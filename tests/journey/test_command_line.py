@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from s4s_lab import open_dataset
 from s4s_lab.sandbox import Sandbox
 from tests.journey.conftest import free_port
 
@@ -213,6 +214,9 @@ def test_a_dataset_without_connections_and_unknown_names_say_what_to_do(connecte
     refused(s4s("tables", "--dataset", connected, "imaging_studies"), 1, "imaging_studies")
     refused(s4s("fetch", "--dataset", connected), 2, "--study UID, --modality CODE or --all")
     refused(s4s("fetch", "--dataset", connected, "--study", "../../etc"), 2, "no DICOM UID")
+    refused(s4s("fetch", "--dataset", connected, "--all", "--modality", "CT"), 2, "--all means every study")
+    early = s4s("fetch", "--dataset", connected, "--all")
+    assert (early.returncode, "pull first" in early.stderr) == (0, True)
     refused(s4s("fetch", "--dataset", connected, "--study", "1.2.3"), 1, "not in the dataset")
 
 
@@ -239,3 +243,15 @@ def test_wrong_options_are_wrong_usage() -> None:
     assert s4s("pull", "--dataset", "x", "--no-such-option").returncode == 2
     assert s4s("no-such-command").returncode == 2
     assert s4s("--version").stdout.startswith("s4s 0.")
+
+
+def test_a_choice_of_studies_is_taken_at_its_word(synthetic: Sandbox, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    assert connect(synthetic, study, "--participant", "P-1").returncode == 0
+    assert s4s("pull", "--dataset", study).returncode == 0
+    rows = open_dataset(study).table("imaging_study").to_dict("records")
+    ct = next(row["study_uid"] for row in rows if "CT" in row["modalities"])
+    other = next(code for row in rows for code in row["modalities"] if "CT" not in row["modalities"])
+    refused(s4s("fetch", "--dataset", study, "--study", ct, "--modality", other), 1, "none of what the other options")
+    fetched = told(s4s("fetch", "--dataset", study, "--study", ct, "--modality", "ct", "--patient", "P-1", "--json"))
+    assert [(one["study_uid"], one["state"]) for one in fetched["studies"]] == [(ct, "complete")]
