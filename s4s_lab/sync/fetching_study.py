@@ -74,6 +74,9 @@ class Images:
         cached = self.cached(study_uid).get(study_uid)
         if cached is None or not is_here(cached, study):
             return None
+        held = self.data.images.held(cached.archive, study_uid)
+        if sum(map(len, held.values())) < cached.instances:  # somebody removed files behind the index's back
+            return None
         there = Retrieval(
             study_uid, "complete", cached.instances, 0, cached.expected, cached.bytes, 0.0, (), cached.archive
         )

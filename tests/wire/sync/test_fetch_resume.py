@@ -10,10 +10,11 @@ from s4s_lab import Dataset, fetch, pull
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotEverything
 from tests.unit.dicom.samples import STUDY
+from tests.wire.dicom.archive import archive, study_answer
 from tests.wire.dicom.levels import LevelArchive, level_archive, study
 from tests.wire.sync.conftest import TYPES
 from tests.wire.sync.server import FhirServer
-from tests.wire.sync.test_fetch import at
+from tests.wire.sync.test_fetch import PARTS, at, files, pulled
 
 
 def recorded(archive: LevelArchive, *, prefix: str = "urn:oid:") -> list[dict[str, Any]]:
@@ -97,3 +98,14 @@ def test_without_a_count_of_the_study_its_series_say_how_many_there_should_be(
         with pytest.warns(NotEverything):
             report = fetch(link, data)
     assert (report.studies[0].state, report.studies[0].expected) == ("partial", 9)
+
+
+def test_files_that_somebody_removed_are_asked_for_again(server: FhirServer, link: Connection, data: Dataset) -> None:
+    with archive(study_answer(PARTS)) as running:
+        pulled(server, link, data, at(running))
+        fetch(link, data)
+        for path in (data.path() / "dicom").rglob("*.dcm"):
+            path.unlink()
+        (study,) = fetch(link, data).studies
+    assert (study.state, study.instances) == ("complete", 2)
+    assert files(data) == sorted(PARTS)
