@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,10 @@ def _unpacked(parquet: bytes) -> bytes:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield every file below `folder` in which no credential should be."""
-    for path in folder.rglob("*"):
-        if path.suffix != ".dcm" and not set(path.parts) & set(AT_HOME) and path.is_file() and not path.is_symlink():
-            yield path
+    """Yield every file below `folder` in which no credential should be; another run may remove some meanwhile."""
+    for root, _, names in os.walk(folder):
+        if set(Path(root).parts) & set(AT_HOME):
+            continue
+        for path in (Path(root, name) for name in names):
+            if path.suffix != ".dcm" and not path.is_symlink() and path.is_file():
+                yield path
