@@ -102,7 +102,8 @@ def test_a_renewed_secret_is_told_to_the_commands_and_kept(synthetic: Sandbox, c
     (grant,) = (connected / "grants").glob("*.json")
     kept = json.loads(grant.read_text())
     client = kept["origin"]["registration"]
-    told = tmp_path / "client.json"
+    told = tmp_path / "handed-over" / "client.json"
+    told.parent.mkdir(exist_ok=True)
     told.write_text(json.dumps({name: client[name] for name in ("client_id", "client_secret")}))
     told.chmod(0o600)
     client["client_secret"] = "s4s_sandbox_before_it_was_renewed"
