@@ -110,8 +110,8 @@ def run(
 
 def _kept(link: Connection, record: ConnectionRecord, *, keyring: bool) -> Connection:
     """Keep the grant; one that cannot be kept is given back, since nobody could do so later."""
+    earlier = _stands(record)
     try:
-        earlier = kept_access(record.grants_path).minutes_left
         kept = link.kept_at(record.grants_path, keyring=keyring)
     except S4SError:
         link.disconnect()
@@ -119,6 +119,14 @@ def _kept(link: Connection, record: ConnectionRecord, *, keyring: bool) -> Conne
     if earlier:
         note("note: an earlier access of this patient stands at the server until it ends there")
     return kept
+
+
+def _stands(record: ConnectionRecord) -> bool:
+    """Say whether an earlier access may stand at the server: its grant is good, or others could read it."""
+    try:
+        return kept_access(record.grants_path).state == "connected"
+    except UsageError:
+        return True
 
 
 def _tell(link: Connection, dataset: Path) -> None:

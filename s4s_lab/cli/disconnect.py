@@ -49,7 +49,8 @@ def run(
     servers = {record.fhir_url for record in records}
     if len(servers) > 1:
         raise UsageError(f"{len(servers)} servers know this patient.", hint="Say which one: --fhir-url URL.")
-
+    if len(records) > 1:
+        raise UsageError(f"{len(records)} patients have this pseudonym.", hint="Give the FHIR id: s4s status has it.")
     given_back = [record for record in records if disconnected(record)]
     for record in given_back:
         note(f"note: patient {record.patient_id} at {without_query(record.fhir_url)} was disconnected before")

@@ -18,7 +18,9 @@ MaxWait = Annotated[
         help="The most to wait in all for servers that ask for time, in seconds.",
     ),
 ]
-Patient = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Only this patient's connections.")]
+Patient = Annotated[
+    str | None, typer.Option("--patient", metavar="ID", help="Only this patient: FHIR id or pseudonym.")
+]
 RenewedClient = Annotated[
     Path | None,
     typer.Option(

@@ -18,7 +18,8 @@ from s4s_lab.errors import DatasetBusy, UsageError
 from s4s_lab.net import HttpClient
 from s4s_lab.smart.configuration import SmartConfiguration
 from s4s_lab.smart.registering import Registered, register_anew
-from s4s_lab.values import S4S_SCOPE, Registration, Secret
+from s4s_lab.smart.secrets_in_json import hide, reveal
+from s4s_lab.values import S4S_SCOPE, Registration
 from s4s_lab.values.origins import is_loopback
 from s4s_lab.values.private_files import read_private, remove_private, replace_private, require_private_folder
 
@@ -144,7 +145,7 @@ class KeptClient:
         if self.path is None:
             return None
         try:
-            return msgspec.json.decode(read_private(self.path), type=Registered, dec_hook=_hide)
+            return msgspec.json.decode(read_private(self.path), type=Registered, dec_hook=hide)
         except (FileNotFoundError, UsageError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
@@ -152,7 +153,7 @@ class KeptClient:
         if self.path is None:
             return
         try:
-            replace_private(self.path, msgspec.json.encode(made, enc_hook=_reveal))
+            replace_private(self.path, msgspec.json.encode(made, enc_hook=reveal))
         except OSError as error:
             raise self._unkept(error) from None
 
@@ -160,15 +161,3 @@ class KeptClient:
         where = self.path.parent if self.path else ""
         said = f"The registration cannot be kept in {where}: {error.strerror}."
         return UsageError(said, hint="Set S4S_HOME to a folder of yours.")
-
-
-def _reveal(value: object) -> str:
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise NotImplementedError(f"{type(value).__name__} is not kept")
-
-
-def _hide(kind: type, value: object) -> Secret:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise ValueError(f"{kind.__name__} is not kept")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from s4s_lab.errors import GrantExpired
 from s4s_lab.smart.grants import Grant
-from s4s_lab.values import Registration, Secret
+from s4s_lab.smart.secrets_in_json import hide, reveal
+from s4s_lab.values import Registration
 
 _FORMAT = 1
 
@@ -102,7 +102,7 @@ def encode(origin: GrantOrigin, grant: Grant) -> bytes:
     grant : Grant
         The newest one.
     """
-    return msgspec.json.format(msgspec.json.encode(KeptGrant(_FORMAT, origin, grant), enc_hook=_reveal), indent=1)
+    return msgspec.json.format(msgspec.json.encode(KeptGrant(_FORMAT, origin, grant), enc_hook=reveal), indent=1)
 
 
 def encode_pointer(entry: str) -> bytes:
@@ -144,7 +144,7 @@ def decode(content: bytes, where: str) -> KeptGrant | Pointer | Ended:
     """
     kept: KeptGrant | Pointer | Ended
     try:
-        kept = _other(content) or msgspec.json.decode(content, type=KeptGrant, dec_hook=_hide)
+        kept = _other(content) or msgspec.json.decode(content, type=KeptGrant, dec_hook=hide)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise GrantExpired(f"{where} holds no grant that can be read.") from None
     if kept.format != _FORMAT:
@@ -158,15 +158,3 @@ def _other(content: bytes) -> Pointer | Ended | None:
     with suppress(msgspec.ValidationError):
         return msgspec.json.decode(content, type=Ended)
     return None
-
-
-def _reveal(value: Any) -> str:
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise NotImplementedError(f"{type(value).__name__} is not kept in grant files")
-
-
-def _hide(kind: type, value: Any) -> Secret:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise ValueError(f"{kind.__name__} is not kept in grant files")

@@ -15,6 +15,7 @@ from s4s_lab.net import Answer
 from s4s_lab.smart.grants import DEFAULT_LIFETIME_S, Grant
 from s4s_lab.smart.refusals import refusal
 from s4s_lab.smart.scopes import scopes_in_both
+from s4s_lab.smart.secrets_in_json import hide
 from s4s_lab.values import Secret
 from s4s_lab.values.origins import without_query
 
@@ -87,16 +88,10 @@ def read_response(answer: Answer) -> TokenResponse:
         said = f"{where} answered with something that is no JSON (HTTP status {answer.status})."
         raise unusable(said, status=answer.status)
     try:
-        return msgspec.json.decode(answer.body, type=TokenResponse, dec_hook=_hide)
+        return msgspec.json.decode(answer.body, type=TokenResponse, dec_hook=hide)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = f"{where} answered with no usable JSON object (HTTP status {answer.status})."
         raise unusable(said, status=answer.status) from None
-
-
-def _hide(kind: type, value: object) -> Secret:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise ValueError("a token is text")
 
 
 def refused(answer: Answer, *, secrets: Iterable[Secret | None]) -> LaunchRefused:

@@ -190,6 +190,7 @@ def test_a_patient_id_that_two_servers_know_is_not_disconnected_at_both(syntheti
 def test_a_pseudonym_that_another_patient_has_is_noted(synthetic: Sandbox, tmp_path: Path) -> None:
     said = [connect(synthetic, tmp_path / "study", "--participant", "P-1", participant=n).stderr for n in (0, 0, 1)]
     assert ["another patient's pseudonym" in one for one in said] == [False, False, True]
+    refused(s4s("disconnect", "P-1", "--dataset", tmp_path / "study"), 2, "2 patients have this pseudonym")
 
 
 def test_a_denial_that_names_no_launch_is_noted_and_the_launch_goes_on(synthetic: Sandbox, tmp_path: Path) -> None:
@@ -206,6 +207,14 @@ def test_a_denial_that_names_no_launch_is_noted_and_the_launch_goes_on(synthetic
         synthetic.approve(address, 0)
         _, said = running.communicate(timeout=60)
     assert (running.returncode, said.count("without state")) == (0, 1), said
+
+
+def test_connecting_again_replaces_a_grant_that_others_could_read(synthetic: Sandbox, connected: Path) -> None:
+    (grant,) = (connected / "grants").glob("*.json")
+    grant.chmod(0o644)
+    again = connect(synthetic, connected)
+    assert (again.returncode, "an earlier access" in again.stderr) == (0, True)
+    assert grant.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_machine_without_a_keyring_is_told_before_anybody_is_asked(synthetic: Sandbox, tmp_path: Path) -> None:
