@@ -120,7 +120,7 @@ def test_a_person_is_shown_the_first_of_many_differences(server: FhirServer, dat
 def test_a_defect_met_at_one_connection_is_told_in_a_sentence_and_the_others_go_on(
     server: FhirServer, data: Dataset, s4s: S4s, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    def wrong(record: object, max_wait_s: float) -> tuple[Connection, float]:
+    def wrong(*_: object, **__: object) -> tuple[Connection, float]:
         monkeypatch.undo()
         raise ZeroDivisionError("Patient/p1")
 
