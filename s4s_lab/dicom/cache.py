@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from s4s_lab.dicom.checking import CacheCheck, Checker
 from s4s_lab.dicom.columns import instance_schema
 from s4s_lab.dicom.eviction import Evicted, evict, pin
-from s4s_lab.dicom.files import FILE_MODE, LOCKS, private_folder
+from s4s_lab.dicom.files import FILE_MODE, LOCKS, PART_SUFFIX, entries_below, own_folder, require_own
 from s4s_lab.dicom.index import CachedStudy
-from s4s_lab.dicom.removal import Removed, remove_patient
+from s4s_lab.dicom.removal import Removed, remove_patient, require_removable
 from s4s_lab.dicom.rows import table_of
 from s4s_lab.dicom.upkeep import KeptIndex
 from s4s_lab.errors import DatasetBusy
@@ -102,7 +102,7 @@ class DicomCache:
         """
         found: dict[str, set[str]] = {}
         for instance_uid, file in self.index.files(archive, study_uid).items():
-            path = self.root / file.path
+            path = require_own(self.root, self.root / file.path)
             if path.is_file() and path.stat().st_size == file.bytes:
                 found.setdefault(path.parent.name, set()).add(instance_uid)
         return {series_uid: frozenset(uids) for series_uid, uids in found.items()}
@@ -146,6 +146,26 @@ class DicomCache:
             If the index cannot be used.
         """
         return table_of(self.index.rows(study_uid), self.root.name)
+
+    def file(self, path: str) -> Path:
+        """Return where a file is that a row of `instances` names.
+
+        Parameters
+        ----------
+        path : str
+            As in the column `path`.
+
+        Raises
+        ------
+        DatasetError
+            If a symbolic link would lead out of the cache.
+        """
+        return require_own(self.root, self.root.parent / path)
+
+    def unfinished(self) -> list[Path]:
+        """Return the files that are being received or that a killed process left; links are not followed."""
+        left = (Path(entry.path) for entry in entries_below(self.root) if entry.is_file(follow_symlinks=False))
+        return [path for path in left if path.suffix == PART_SUFFIX]
 
     @staticmethod
     def instance_schema() -> pa.Schema:
@@ -217,6 +237,21 @@ class DicomCache:
         """
         return evict(self.root, self.index, max_bytes)
 
+    def require_removable(self, source: str, patient_id: str, study_uids: Collection[str] = ()) -> None:
+        """Check that everything of one patient can be removed: that none of it lies behind a symbolic link.
+
+        Parameters
+        ----------
+        source, patient_id, study_uids
+            As for `remove`.
+
+        Raises
+        ------
+        DatasetError
+            If some of it does, or the index cannot be used.
+        """
+        require_removable(self.root, self.index, source, patient_id, study_uids)
+
     def remove(self, source: str, patient_id: str, study_uids: Collection[str] = ()) -> Removed:
         """Remove everything of one patient: files, rows, quarantine, locks.
 
@@ -255,8 +290,7 @@ class DicomCache:
         DatasetBusy
             If the other one did not end within an hour.
         """
-        folder = self.root / archive / LOCKS
-        private_folder(folder)
+        folder = own_folder(self.root, self.root / archive / LOCKS)
         lock = FileLock(folder / study_uid, mode=FILE_MODE, poll_interval=_LOCK_POLL_S, fallback_to_soft=False)
         waited = False
         try:

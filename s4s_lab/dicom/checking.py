@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from s4s_lab.dicom.files import FILE_MODE, LOCKS, PART_SUFFIX, QUARANTINE, TRASH, private_folder, sync_to_disk
+from s4s_lab.dicom.files import (
+    FILE_MODE,
+    LOCKS,
+    PART_SUFFIX,
+    QUARANTINE,
+    TRASH,
+    entries_below,
+    leads_out,
+    own_folder,
+    sync_to_disk,
+)
 from s4s_lab.dicom.index import KnownFile, SetAside
 from s4s_lab.dicom.upkeep import KeptIndex
 
-Kind = Literal["damaged", "missing", "unknown", "damaged in quarantine"]
+Kind = Literal["damaged", "missing", "unknown", "damaged in quarantine", "link"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,8 @@ class CacheFinding:
     Parameters
     ----------
     kind : str
-        `damaged` (its bytes changed), `missing`, `unknown` (the index does not have it), or `damaged in quarantine`.
+        `damaged` (its bytes changed), `missing`, `unknown` (the index does not have it), `damaged in quarantine`, or
+        `link` (a symbolic link; what lies behind it is not looked at).
     path : str
         Relative to the cache.
     archive, study_uid : str
@@ -92,11 +104,15 @@ class Checker:
         self.index.require_whole()
         if self.repair:
             # An eviction that was killed had let go of it already.
-            for trash in self.root.glob(f"*/{TRASH}"):
-                shutil.rmtree(trash, ignore_errors=True)
+            for folder in self._archives():
+                shutil.rmtree(folder / TRASH, ignore_errors=True)
         seen: Counter[str] = Counter()
         findings: list[CacheFinding] = []
         for archive, study_uid in self._studies():
+            link = self._link(archive, study_uid) or self._link(archive, LOCKS)
+            if link is not None:
+                findings.append(CacheFinding("link", link, archive, study_uid, repaired=False))
+                continue
             lock = FileLock(self._lock_path(archive, study_uid), mode=FILE_MODE)
             try:
                 lock.acquire(timeout=0)
@@ -116,12 +132,20 @@ class Checker:
 
     def _studies(self) -> list[tuple[str, str]]:
         known = {(study.archive, study.study_uid) for study in self.index.studies()}
-        there = {(path.parent.name, path.name) for path in self.root.glob("*/*") if path.is_dir()}
-        return sorted(known | {place for place in there if place[1] not in (LOCKS, QUARANTINE, TRASH)})
+        there = {(path.parent.name, path.name) for archive in self._archives() for path in archive.iterdir()}
+        beside = {place for place in there if (self.root / "/".join(place)).is_dir()}
+        return sorted(known | {place for place in beside if place[1] not in (LOCKS, QUARANTINE, TRASH)})
+
+    def _archives(self) -> list[Path]:
+        return [path for path in self.root.glob("*") if path.is_dir() and not path.is_symlink()]
+
+    def _link(self, *steps: str) -> str | None:
+        """Return the link by which a path leads out of the cache, relative to it, where it does."""
+        link = leads_out(self.root, self.root.joinpath(*steps))
+        return None if link is None else os.path.relpath(link, self.root)
 
     def _lock_path(self, archive: str, study_uid: str) -> Path:
-        private_folder(self.root / archive / LOCKS)
-        return self.root / archive / LOCKS / study_uid
+        return own_folder(self.root, self.root / archive / LOCKS) / study_uid
 
     def _check_study(self, archive: str, study_uid: str, seen: Counter[str]) -> Iterator[CacheFinding]:
         seen["studies"] += 1
@@ -130,29 +154,46 @@ class Checker:
         aside: list[SetAside] = []
         for uid, file in known.items():
             seen.update({"files": 1, "bytes": file.bytes})
-            kind = _fault(self.root, file)
+            kind = self._fault(file)
+            if kind == "link":
+                # What is behind it is nobody's to drop or to set aside.
+                continue
             if kind is not None:
                 gone.append(uid)
                 if kind == "damaged":
                     aside += self._set_aside(archive, file.path, "its bytes changed in the cache")
                 yield CacheFinding(kind, file.path, archive, study_uid, self.repair)
-        named = {file.path for file in known.values()}
-        for path in sorted((self.root / archive / study_uid).rglob("*")):
-            name = path.relative_to(self.root).as_posix()
-            # A part that nobody is writing is removed by the study's next retrieval.
-            if path.is_file() and name not in named and path.suffix != PART_SUFFIX:
-                aside += self._set_aside(archive, name, "the index did not know it")
-                yield CacheFinding("unknown", name, archive, study_uid, self.repair)
+        for name in self._beside(archive, study_uid, {file.path for file in known.values()}):
+            aside += self._set_aside(archive, name, "the index did not know it")
+            yield CacheFinding("unknown", name, archive, study_uid, self.repair)
+        for link in self._links(archive, study_uid, known.values()):
+            yield CacheFinding("link", link, archive, study_uid, repaired=False)
         if self.repair and (gone or aside):
             self.index.drop(archive, study_uid, gone, aside)
+
+    def _beside(self, archive: str, study_uid: str, named: Collection[str]) -> list[str]:
+        """Return the files in a study's folder that have no such name."""
+        # A part that nobody is writing is removed by the study's next retrieval.
+        paths = [
+            Path(entry.path)
+            for entry in entries_below(self.root / archive / study_uid)
+            if entry.is_file(follow_symlinks=False)
+        ]
+        names = [path.relative_to(self.root).as_posix() for path in paths if path.suffix != PART_SUFFIX]
+        return [name for name in names if name not in named]
+
+    def _links(self, archive: str, study_uid: str, known: Iterable[KnownFile]) -> list[str]:
+        """Return the links in a study's folder, and those by which its rows would lead out of the cache."""
+        there = (Path(entry.path) for entry in entries_below(self.root / archive / study_uid) if entry.is_symlink())
+        named = {link for file in known if (link := self._link(file.path)) is not None}
+        return sorted(named | {path.relative_to(self.root).as_posix() for path in there})
 
     def _set_aside(self, archive: str, name: str, reason: str) -> Iterator[SetAside]:
         if not self.repair:
             return
         path = self.root / name
         sha256, size = _sha256(path), path.stat().st_size
-        place = self.root / archive / QUARANTINE / f"{sha256}.dcm"
-        private_folder(place.parent)
+        place = own_folder(self.root, self.root / archive / QUARANTINE) / f"{sha256}.dcm"
         path.replace(place)
         for folder in (place.parent, path.parent):
             sync_to_disk(folder)
@@ -161,15 +202,18 @@ class Checker:
     def _check_quarantine(self, seen: Counter[str]) -> Iterator[CacheFinding]:
         for archive, study_uid, file in self.index.set_aside():
             seen.update({"files": 1, "bytes": file.bytes})
-            if _fault(self.root, KnownFile(file.path, file.bytes, file.sha256)) is not None:
+            if (link := self._link(file.path)) is not None:
+                yield CacheFinding("link", link, archive, study_uid, repaired=False)
+            elif self._fault(KnownFile(file.path, file.bytes, file.sha256)) is not None:
                 yield CacheFinding("damaged in quarantine", file.path, archive, study_uid, repaired=False)
 
-
-def _fault(root: Path, file: KnownFile) -> Literal["damaged", "missing"] | None:
-    path = root / file.path
-    if not path.is_file():
-        return "missing"
-    return None if path.stat().st_size == file.bytes and _sha256(path) == file.sha256 else "damaged"
+    def _fault(self, file: KnownFile) -> Literal["link", "missing", "damaged"] | None:
+        path = self.root / file.path
+        if self._link(file.path) is not None:
+            return "link"
+        if not path.is_file():
+            return "missing"
+        return None if path.stat().st_size == file.bytes and _sha256(path) == file.sha256 else "damaged"
 
 
 def _sha256(path: Path) -> str:

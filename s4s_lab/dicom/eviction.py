@@ -13,7 +13,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from s4s_lab.dicom.files import FILE_MODE, LOCKS, TRASH, private_folder, sync_to_disk
+from s4s_lab.dicom.files import FILE_MODE, LOCKS, TRASH, own_folder, require_own, require_own_study, sync_to_disk
 from s4s_lab.dicom.index import StudyKey, count_change
 from s4s_lab.dicom.upkeep import KeptIndex
 from s4s_lab.errors import DatasetError, UsageError
@@ -112,7 +112,7 @@ def evict(root: Path, index: KeptIndex, max_bytes: int) -> Evicted:
     UsageError
         If that is no size.
     DatasetError
-        If the index cannot be used, or files cannot be removed.
+        If the index cannot be used, files cannot be removed, or a link leads out of the cache.
     """
     given: object = max_bytes
     if not isinstance(given, Real) or not float(given) >= 0:
@@ -145,8 +145,7 @@ def _used_at(root: Path, study: StudyKey) -> int:
 @contextmanager
 def _alone(root: Path, study: StudyKey) -> Iterator[bool]:
     """Hold a study's lock, unless it is being retrieved now."""
-    private_folder(root / study.archive / LOCKS)
-    lock = FileLock(root / study.archive / LOCKS / study.study_uid, mode=FILE_MODE)
+    lock = FileLock(own_folder(root, root / study.archive / LOCKS) / study.study_uid, mode=FILE_MODE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -160,12 +159,13 @@ def _alone(root: Path, study: StudyKey) -> Iterator[bool]:
 
 def _remove(root: Path, index: KeptIndex, study: StudyKey) -> None:
     key = (study.archive, study.study_uid)
+    folder = require_own_study(root, *key)
+    trash = require_own(root, root / study.archive / TRASH)
     # The index first: files that it does not know are written anew, files that it wrongly knows would be missed.
     with index.writing() as connection:
         connection.execute("DELETE FROM instances WHERE archive = ? AND study_uid = ?", key)
         connection.execute("UPDATE studies SET state = 'missing' WHERE archive = ? AND study_uid = ?", key)
         count_change(connection, 1)
-    folder, trash = root / study.archive / study.study_uid, root / study.archive / TRASH
     shutil.rmtree(trash, ignore_errors=True)
     if not folder.is_dir():
         return

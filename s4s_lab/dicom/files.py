@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from s4s_lab.dicom.elements import ends_early
 from s4s_lab.dicom.headers import Header, read_header
+from s4s_lab.errors import DatasetError
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
@@ -38,6 +40,112 @@ def private_folder(path: Path) -> None:
     if not path.is_dir():
         private_folder(path.parent)
         path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def leads_out(root: Path, path: Path) -> Path | None:
+    """Return the symbolic link by which a path leads out of a cache, or the path that never was in it; else None.
+
+    The cache's own folder may be a link: whoever made the dataset may have put it on another disk.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder.
+    path : Path
+        A file or folder below it, which need not be there.
+    """
+    if not path.is_relative_to(root) or ".." in path.parts[len(root.parts) :]:
+        return path
+    place = root
+    for step in path.relative_to(root).parts:
+        place /= step
+        if place.is_symlink():
+            return place
+    return None
+
+
+def require_own(root: Path, path: Path) -> Path:
+    """Return a path once it is clear that it lies in a cache, and that no symbolic link leads out of it.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder.
+    path : Path
+        A file or folder below it, which need not be there.
+
+    Raises
+    ------
+    DatasetError
+        If it lies elsewhere, or a folder on the way to it, or it itself, is a link.
+    """
+    link = leads_out(root, path)
+    if link is not None:
+        hint = "It is a symbolic link: put back what it leads to, or remove the link and fetch again."
+        raise DatasetError(f"{link} leads out of the image cache and is not followed.", hint=hint)
+    return path
+
+
+def own_folder(root: Path, path: Path) -> Path:
+    """Return a folder of a cache, made for this user alone where it is missing.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder.
+    path : Path
+        The folder below it.
+
+    Raises
+    ------
+    DatasetError
+        If a link would lead out of the cache.
+    OSError
+        If it cannot be made, or a file is in the way.
+    """
+    private_folder(require_own(root, path))
+    return path
+
+
+def entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Return everything in a folder and its folders, by name; links are named and not followed.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; nothing is in one that is not there.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from entries_below(Path(entry.path))
+
+
+def require_own_study(root: Path, archive: str, study_uid: str) -> Path:
+    """Return the folder of a study once it is clear that neither a link leads to it nor one lies in it.
+
+    Parameters
+    ----------
+    root : Path
+        The cache's folder.
+    archive, study_uid : str
+        The study's key.
+
+    Raises
+    ------
+    DatasetError
+        If there is one.
+    """
+    folder = require_own(root, root / archive / study_uid)
+    for entry in entries_below(folder):
+        if entry.is_symlink():
+            require_own(root, Path(entry.path))
+    return folder
 
 
 def sync_to_disk(path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from s4s_lab.dicom.files import PART_SUFFIX, QUARANTINE, IncomingFile, private_folder, sync_to_disk
+from s4s_lab.dicom.files import PART_SUFFIX, QUARANTINE, IncomingFile, leads_out, own_folder, sync_to_disk
 from s4s_lab.dicom.headers import Header
 from s4s_lab.dicom.index import Index, KnownFile, SetAside, StudyKey
 
@@ -63,7 +63,7 @@ class Filing:
         self._parts = 0
         self.new = 0
         self.aside = 0
-        private_folder(self._folder)
+        own_folder(root, self._folder)
         # The study's lock is held: a part that lies here was left by a process that was killed.
         for left in self._folder.glob(f"*{PART_SUFFIX}"):
             left.unlink()
@@ -201,7 +201,7 @@ class Filing:
 
     def _is_intact(self, known: KnownFile) -> bool:
         path = self._root / known.path
-        return path.is_file() and path.stat().st_size == known.bytes
+        return leads_out(self._root, path) is None and path.is_file() and path.stat().st_size == known.bytes
 
     def _is_known(self, sha256: str, header: Header) -> bool:
         self.seen.add(header.instance_uid)
@@ -228,7 +228,7 @@ class Filing:
     def _move(self, file: IncomingFile, place: Path) -> str:
         """Move a whole file to its place, where it is synced soon, and return its path relative to the cache."""
         if place.parent not in self._folders:
-            private_folder(place.parent)
+            own_folder(self._root, place.parent)
             self._folders.add(place.parent)
         file.path.replace(place)
         self._unsynced.append(file)

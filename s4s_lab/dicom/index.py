@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from s4s_lab.dicom.files import FILE_MODE, private_folder
+from s4s_lab.dicom.files import FILE_MODE, private_folder, require_own
 from s4s_lab.dicom.rows import FORMAT, INSERT, OF_FILE, SCHEMA, SELECT, stored
 from s4s_lab.errors import DatasetBusy, DatasetError
 
@@ -126,6 +126,7 @@ class Index:
 
     def _connected(self, *, reading: bool) -> sqlite3.Connection:
         """Connect; to read what may not be written without the files that SQLite would make beside it."""
+        require_own(self.path.parent, self.path)
         if not reading or (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
             return sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
         # What is still in a write-ahead log is not in the file alone.

@@ -20,11 +20,13 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from s4s_lab.dicom.pixels import inflates_too_far
-from s4s_lab.errors import ImageError, UsageError
+from s4s_lab.errors import DatasetError, ImageError, UsageError
 from s4s_lab.explore.writing import write_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from s4s_lab.dicom import DicomCache
 
     Actions = dict[tuple[int, ...], Callable[..., None]]
 
@@ -157,7 +159,7 @@ def _may_be_burnt_in(said: object) -> bool:
 
 
 def copy_images(
-    rows: Iterable[Mapping[str, Any]], root: Path, folder: Path
+    rows: Iterable[Mapping[str, Any]], cache: DicomCache, folder: Path
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """Make de-identified copies of the files that rows of `dicom_instance` name.
 
@@ -165,8 +167,8 @@ def copy_images(
     ----------
     rows : iterable of mapping
         With `path` and `participant_id`.
-    root : Path
-        The dataset's folder, to which paths are relative.
+    cache : DicomCache
+        Where the files are.
     folder : Path
         Where the copies go.
 
@@ -185,7 +187,7 @@ def copy_images(
     left_out: Counter[str] = Counter()
     for row in rows:
         try:
-            made.append(deidentifier.copy(root / row["path"], row["participant_id"]))
-        except ImageError as error:
+            made.append(deidentifier.copy(cache.file(row["path"]), row["participant_id"]))
+        except (ImageError, DatasetError) as error:
             left_out[str(error)] += 1
     return made, left_out

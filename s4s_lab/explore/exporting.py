@@ -123,7 +123,7 @@ def export(
 
 def _copied(data: Dataset, folder: Path) -> list[tuple[str, int, str, str]]:
     """Write copies of the images and the list of them; the list's row of the export's report."""
-    made, left_out = copy_images(data.arrow("dicom_instance").to_pylist(), data.path(), folder / "images")
+    made, left_out = copy_images(data.arrow("dicom_instance").to_pylist(), data.images, folder / "images")
     for reason, count in left_out.items():
         warnings.warn(S4SWarning(f"{count} image files have no copy. {reason}"), stacklevel=3)
     target = folder / "images.csv"

@@ -277,7 +277,7 @@ class Dataset(DatasetTables):
         rows = one_copy(rows.filter(pc.equal(rows["series_uid"], series_uid)), source)
         if not rows.num_rows:
             raise NotInDataset(f"There are no images of series {series_uid}.", hint="Fetch its study first.")
-        paths = [self._root / path for path in in_order(rows)]
+        paths = [self.images.file(path) for path in in_order(rows)]
         note_use(paths[0])
         return paths
 

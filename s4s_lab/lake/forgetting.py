@@ -145,7 +145,8 @@ class Forgetting:
         DatasetBusy
             If the participant's record is being pulled, their images fetched, or somebody writes for a minute.
         DatasetError
-            If a file is damaged that may hold their rows. Nothing has been changed then.
+            If a file is damaged that may hold their rows, or their images lie behind a symbolic link. Nothing has been
+            changed then.
         """
         source = self._source(patient_id, fhir_url)
         key = self.connections.id_of(source, patient_id)
@@ -201,6 +202,7 @@ class Forgetting:
         )
         for table in ("resources", "pulls"):
             require_readable(self.root / table, journal.rows(table))
+        self.images.require_removable(source, patient_id, journal.study_uids)
         durable.write_durably(self.root / JOURNAL, json.dumps(asdict(journal)).encode())
         return journal
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from s4s_lab.dicom import DicomCache
 from s4s_lab.errors import DatasetBusy
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.entries import log_folder, newest_version, read_entry
@@ -43,7 +44,6 @@ _TEMPORARY = (
     ".locks/probe-*.lock",
     "dicom/.part-*",
     "dicom/index.sqlite.*",
-    "dicom/*/*/*.part",
 )
 
 
@@ -124,6 +124,7 @@ def remove_orphans(root: Path, locks: Locks, *, older_than_s: float = DAY_S) -> 
     until = time.time() - older_than_s
     found = [search for table in _tables(root) if (search := _search(table, until)) is not None]
     left = [path for pattern in _TEMPORARY for path in root.glob(pattern) if _is_old(path, until)]
+    left += [path for path in DicomCache(root / "dicom").unfinished() if _is_old(path, until)]
     if not left and not any(search.unnamed for search in found):
         return []
     with locks.maintaining(timeout_s=0.0):

@@ -35,6 +35,7 @@ _BACKUP = "Restore it from a backup."
 _REBUILD = "Verify with repair: it is made anew from the log."
 _REBUILD_IMAGES = "Verify with repair: it is made anew from the cache's index."
 _FETCH = "Verify with repair, then fetch: it comes again."
+_LINK = "Put back what it leads to, or remove the link, verify with repair and fetch: it comes again."
 _LOST = (
     "Restore it from a backup; without one, forget the participant and connect again:"
     " a first pull brings what the server still has."
@@ -232,8 +233,9 @@ class Verifying:
                 "missing": "It is missing.",
                 "unknown": "The index does not know it.",
                 "damaged in quarantine": "Its bytes have changed, in quarantine.",
+                "link": "It is a symbolic link, and what it leads to is not looked at.",
             }[one.kind]
-            todo = "Remove it." if one.kind == "damaged in quarantine" else _FETCH
+            todo = {"damaged in quarantine": "Remove it.", "link": _LINK}.get(one.kind, _FETCH)
             self._found("dicom", cache.root / one.path, f"{what} (study {one.study_uid})", todo, repaired=one.repaired)
         busy = (f"{seen.busy} studies were being fetched and were left out",) if seen.busy else ()
         self.checks.append(Check("dicom", seen.files, f"image files, {seen.bytes / 1e6:.1f} MB", busy))

@@ -15,9 +15,10 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
+from s4s_lab.dicom import DicomCache
 from s4s_lab.dicom.deposit import deposit
 from s4s_lab.dicom.index import StudyKey
-from s4s_lab.errors import S4SWarning, UsageError
+from s4s_lab.errors import DatasetError, S4SWarning, UsageError
 from s4s_lab.explore import export
 from s4s_lab.explore.deidentifying import copy_images
 from s4s_lab.lake import Dataset, open_dataset
@@ -151,11 +152,13 @@ def a_bomb() -> bytes:
     ids=["nested", "damaged", "bomb", "empty", "none"],
 )
 def test_an_export_goes_on_over_a_file_that_cannot_be_copied(tmp_path: Path, content: bytes, reason: str) -> None:
-    (tmp_path / "broken.dcm").write_bytes(content)
-    told("CT_small.dcm").save_as(tmp_path / "good.dcm")
-    rows = [{"path": f"{name}.dcm", "participant_id": "S-1"} for name in ("broken", "good")]
+    cache = DicomCache(tmp_path / "dicom")
+    cache.root.mkdir()
+    (cache.root / "broken.dcm").write_bytes(content)
+    told("CT_small.dcm").save_as(cache.root / "good.dcm")
+    rows = [{"path": f"dicom/{name}.dcm", "participant_id": "S-1"} for name in ("broken", "good")]
     tracemalloc.start()
-    made, left_out = copy_images(rows, tmp_path, tmp_path / "out")
+    made, left_out = copy_images(rows, cache, tmp_path / "out")
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
     assert (len(made), left_out.total()) == (1, 1)
@@ -178,3 +181,16 @@ def test_without_the_library_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "dicomanonymizer", None)
     with pytest.raises(UsageError, match=r"pip install 's4s-lab\[deid\]'"):
         export(data, tmp_path / "out", tables=[], images=True)
+
+
+def test_images_behind_a_link_are_neither_copied_nor_read(data: Dataset, tmp_path: Path) -> None:
+    receive(data, told("CT_small.dcm"))
+    (place,) = (data.path() / "dicom").rglob("*.dcm")
+    series_uid = place.parent.name
+    place.parent.rename(tmp_path / "elsewhere")
+    place.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(S4SWarning, match=f"1 image files have no copy. .*{series_uid} leads out of the image cache"):
+        export(data, tmp_path / "out", tables=[], images=True)
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+    with pytest.raises(DatasetError, match="leads out of the image cache"):
+        data.slices(series_uid)

@@ -67,6 +67,20 @@ def test_nothing_is_left_of_a_participant_in_any_byte(two: Dataset, darcy: Perso
     assert found_in(two.path(), words) == set()
 
 
+def test_images_behind_a_link_are_told_before_anything_is_removed(two: Dataset, darcy: Person) -> None:
+    place = next((two.path() / "dicom").rglob(f"{STUDY_UIDS[0]}.1.dcm")).parent
+    outside = two.path().parent / "elsewhere"
+    place.rename(outside)
+    place.symlink_to(outside)
+    before = dict(contents(two.path()))
+    with pytest.raises(DatasetError, match=f"{place.name} leads out of the image cache"):
+        two.forget(darcy.patient_id)
+    assert before.items() <= dict(contents(two.path())).items()
+    place.unlink()
+    outside.rename(place)
+    assert two.forget(darcy.patient_id).removed["image files"] == 3
+
+
 @pytest.mark.parametrize(
     "place", [".part-4y487nhd", "connections/.part-9x", "set-aside/resources-1-2.checkpoint.parquet"]
 )
