@@ -19,6 +19,15 @@ _STEP_TOLERANCE: Final = 0.01
 _COSINE_TOLERANCE: Final = 1e-3
 _POSITION_MM: Final = 1e-3
 _SPACING_MM: Final = 1e-4
+# A slice that lies aside by less is still nearest to the voxels that it is put on.
+_ASIDE_PIXELS: Final = 0.5
+_GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
+_ONE_OF: Final = {
+    "series": "SeriesInstanceUID",
+    "Frame of Reference UID": "FrameOfReferenceUID",
+    "Modality": "Modality",
+    "Photometric Interpretation": "PhotometricInterpretation",
+}
 _MAX_VOXELS: Final = 1 << 31
 _HOUNSFIELD: Final = "HU"
 
@@ -90,6 +99,7 @@ class _Plane:
     spacing: tuple[float, float]
     shape: tuple[int, int]
     thickness: float | None
+    unit: str
 
     @property
     def normal(self) -> npt.NDArray[np.float64]:
@@ -115,8 +125,9 @@ def read_volume(paths: Sequence[Path]) -> Volume:
     Raises
     ------
     NotAVolume
-        If the slices are not parallel, equal in size and spacing, evenly spaced and each at a place of its own; if they
-        are in colour or say nothing of where they lie. The message names what differs and where.
+        If the slices are not of one series, modality, unit and system of coordinates; not parallel, equal in size and
+        spacing, evenly spaced and each at a place of its own; if they are in colour or say nothing of where they lie.
+        The message names what differs and where.
     ImageError
         If a file has no pixels or cannot be decoded.
 
@@ -128,8 +139,8 @@ def read_volume(paths: Sequence[Path]) -> Volume:
         raise NotAVolume("A series without files is no volume.", hint="Fetch its study first.")
     headers = {path: header_of(path) for path in paths}
     first = next(iter(headers.values()))
-    _require_one("series", {str(header.get("SeriesInstanceUID")) for header in headers.values()})
-    _require_one("unit", {_unit(header) for header in headers.values()})
+    for what, keyword in _ONE_OF.items():
+        _require_one(what, {str(header.get(keyword) or "none") for header in headers.values()})
     planes = _stacked([plane for path, header in headers.items() for plane in _planes(path, header)])
     step = _step(planes)
     row_spacing, column_spacing = planes[0].spacing
@@ -140,7 +151,7 @@ def read_volume(paths: Sequence[Path]) -> Volume:
         spacing=(step, row_spacing, column_spacing),
         orientation=np.stack([cosines[:3], cosines[3:], planes[0].normal]),
         origin=(x, y, z),
-        unit=_unit(first),
+        unit=planes[0].unit,
         modality=str(first.get("Modality") or ""),
         series_uid=str(first.get("SeriesInstanceUID") or ""),
         frame_of_reference_uid=first.get("FrameOfReferenceUID"),
@@ -152,12 +163,12 @@ def _require_one(what: str, values: set[str]) -> None:
         raise NotAVolume(f"The files do not share one {what}: {', '.join(sorted(values)[:3])}.")
 
 
-def _unit(header: pydicom.Dataset) -> str:
-    """Return the unit of the rescaled values.
+def _unit(header: pydicom.Dataset, number: int) -> str:
+    """Return the unit of a frame's rescaled values.
 
     A CT image whose Rescale Type is absent is in Hounsfield units (PS3.3, section C.11.1.1.2).
     """
-    named = functional_group(header, 0, "PixelValueTransformationSequence").get("RescaleType") or header.get("Units")
+    named = functional_group(header, number, "PixelValueTransformationSequence").get("RescaleType") or header.get("Units")
     if named is None:
         return _HOUNSFIELD if header.get("Modality") == "CT" and "RescaleSlope" in header else ""
     return "" if named == "US" else str(named)
@@ -169,8 +180,10 @@ def _planes(path: Path, header: pydicom.Dataset) -> Iterator[_Plane]:
 
 
 def _placed(path: Path, header: pydicom.Dataset) -> Iterator[_Plane]:
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise NotAVolume(f"{path.name} is in colour: its samples are no quantity.", hint="Read it by data.slices().")
+    colours = header.get("PhotometricInterpretation")
+    if int(header.get("SamplesPerPixel") or 1) != 1 or colours not in _GREY:
+        hint = "Read it by data.slices()."
+        raise NotAVolume(f"{path.name} is in colour ({colours}): its samples are no quantity.", hint=hint)
     count = int(header.get("NumberOfFrames") or 1)
     _require_readable(count * int(header.Rows) * int(header.Columns))
     for number in range(count):
@@ -190,7 +203,7 @@ def _plane(path: Path, header: pydicom.Dataset, number: int) -> _Plane:
     thickness = _positive(measures.get("SpacingBetweenSlices")) or _positive(measures.get("SliceThickness"))
     return _Plane(
         path, number, position, _unit_vectors(path, cosines), (float(spacing[0]), float(spacing[1])),
-        (int(header.Rows), int(header.Columns)), thickness,
+        (int(header.Rows), int(header.Columns)), thickness, _unit(header, number),
     )  # fmt: skip
 
 
@@ -217,6 +230,7 @@ def _unit_vectors(path: Path, cosines: npt.NDArray[np.float64]) -> npt.NDArray[n
 def _stacked(planes: list[_Plane]) -> list[_Plane]:
     """Return the planes from the first to the last along their common normal, or say why there is none."""
     first = planes[0]
+    _require_one("unit", {plane.unit for plane in planes})
     for plane in planes[1:]:
         if np.abs(plane.cosines - first.cosines).max() > _COSINE_TOLERANCE:
             hint = "A localizer may lie among them; leave it out."
@@ -246,9 +260,10 @@ def _step(planes: list[_Plane]) -> float:
     _require_distinct(planes, steps)
     step = float(places[-1] - places[0]) / (len(planes) - 1)
     _require_even(planes, steps)
+    _require_on_places(planes, places, step)
     aside = positions - positions[0] - np.outer(places - places[0], normal)
     tilt = float(np.abs(aside).max())
-    if tilt > max(_STEP_TOLERANCE * step * len(planes), _POSITION_MM):
+    if tilt > max(_STEP_TOLERANCE * step, _ASIDE_PIXELS * min(planes[0].spacing), _POSITION_MM):
         hint = "A tilted gantry gives such stacks; resample them with a tool that knows shears."
         raise NotAVolume(f"The slices do not lie straight behind each other: they drift by {tilt:.1f} mm.", hint=hint)
     return step
@@ -274,6 +289,16 @@ def _require_even(planes: list[_Plane], steps: npt.NDArray[np.float64]) -> None:
         f"Between {both} lie {steps[at]:.4g} mm where {usual:.4g} mm are usual.",
         hint="A slice may be missing: compare the table dicom_instance with imaging_series, and fetch again.",
     )
+
+
+def _require_on_places(planes: list[_Plane], places: npt.NDArray[np.float64], step: float) -> None:
+    """Refuse steps that are each like their neighbours and drift all the same: places are counted by the step."""
+    off = np.abs(places - places[0] - step * np.arange(len(places)))
+    if off.max() <= max(_STEP_TOLERANCE * step, _POSITION_MM):
+        return
+    at = int(np.argmax(off))
+    even = f"{len(places) - 1} even steps of {step:.4g} mm would put it"
+    raise NotAVolume(f"{_name(planes[at])} lies {off[at]:.2g} mm from where {even}.")
 
 
 def _require_readable(voxels: int) -> None:

@@ -140,6 +140,19 @@ REFUSED: dict[str, tuple[list[float], dict[str, object], str]] = {
     "another spacing": ([0, 1], {"PixelSpacing": ([1, 1], [1, 2])}, "differ in Pixel Spacing"),
     "another series": ([0, 1], {"SeriesInstanceUID": ("1.2.3", "1.2.4")}, "do not share one series: 1.2.3, 1.2.4"),
     "another unit": ([0, 1], {"Modality": "PT", "Units": ("BQML", "CNTS")}, "do not share one unit: BQML, CNTS"),
+    "another system of coordinates": ([0, 1], {"FrameOfReferenceUID": ("1.2.5", "1.2.6")},
+                                      "do not share one Frame of Reference UID: 1.2.5, 1.2.6"),
+    "a system that one does not name": ([0, 1], {"FrameOfReferenceUID": ("1.2.5", None)},
+                                        "do not share one Frame of Reference UID: 1.2.5, none"),
+    "another modality": ([0, 1], {"Modality": ("CT", "MR")}, "do not share one Modality: CT, MR"),
+    "another sense of light": ([0, 1], {"PhotometricInterpretation": ("MONOCHROME1", "MONOCHROME2")},
+                               "do not share one Photometric Interpretation: MONOCHROME1, MONOCHROME2"),
+    "a palette": ([0, 1], {"PhotometricInterpretation": "PALETTE COLOR"}, r"0\.dcm is in colour \(PALETTE COLOR\)"),
+    "steps that grow": ([*np.arange(0, 300, 3), *np.arange(300, 604, 3.03)], {},
+                        r"100\.dcm lies 1\.5 mm from where 200 even steps of 3\.0\d+ mm would put it"),
+    "a slight tilt over many": (
+        [3.0 * at for at in range(100)], {"ImagePositionPatient": tuple([0, 0.02 * at, 3 * at] for at in range(100))},
+        "drift by 2.0 mm"),
     "no place": ([0, 1], {"ImagePositionPatient": None}, "does not say where in the patient"),
     "no spacing": ([0, 1], {"PixelSpacing": None}, "does not say where in the patient"),
     "a spacing of zero": ([0, 1], {"PixelSpacing": [0, 1]}, "gives a Pixel Spacing of 0 × 1 mm"),
@@ -154,8 +167,31 @@ REFUSED: dict[str, tuple[list[float], dict[str, object], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_volume_is_refused_with_the_reason(tmp_path: Path, name: str) -> None:
     places, attributes, message = REFUSED[name]
+    places = [float(place) for place in places]
     with pytest.raises(NotAVolume, match=message):
         read_volume(stack(tmp_path, places, **attributes))
+
+
+def test_frames_of_one_file_in_other_units_are_no_volume(tmp_path: Path) -> None:
+    (path,) = stack(tmp_path, [0], NumberOfFrames=2, PixelData=bytes(32), Modality="MR", SliceThickness=1)
+    data_set = dcmread(path)
+    frames = []
+    for z, unit in ((0, "HU"), (1, "mT")):
+        place, values, frame = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, z]
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, 0, unit
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = Sequence([place]), Sequence([values])
+        frames.append(frame)
+    data_set.PerFrameFunctionalGroupsSequence = frames
+    data_set.save_as(path)
+    with pytest.raises(NotAVolume, match="do not share one unit: HU, mT"):
+        read_volume([path])
+
+
+def test_places_that_were_rounded_are_even(tmp_path: Path) -> None:
+    # A step of 5/7 mm, written with three digits: each gap is 0.714 or 0.715 mm.
+    volume = read_volume(stack(tmp_path, [round(at * 5 / 7, 3) for at in range(60)]))
+    assert volume.spacing[0] == pytest.approx(5 / 7, abs=1e-4)
 
 
 def test_slices_of_other_sizes_are_no_volume(tmp_path: Path) -> None:
