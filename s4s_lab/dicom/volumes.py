@@ -168,7 +168,8 @@ def _unit(header: pydicom.Dataset, number: int) -> str:
 
     A CT image whose Rescale Type is absent is in Hounsfield units (PS3.3, section C.11.1.1.2).
     """
-    named = functional_group(header, number, "PixelValueTransformationSequence").get("RescaleType") or header.get("Units")
+    values = functional_group(header, number, "PixelValueTransformationSequence")
+    named = values.get("RescaleType") or header.get("Units")
     if named is None:
         return _HOUNSFIELD if header.get("Modality") == "CT" and "RescaleSlope" in header else ""
     return "" if named == "US" else str(named)
