@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,10 @@ from s4s_lab.errors import DatasetBusy
 
 _LOCK_WAIT_S: Final = 3600.0
 _LOCK_POLL_S: Final = 0.2
+
+
+def _nothing() -> None:
+    """Let the wait go on."""
 
 
 class DicomCache:
@@ -272,13 +277,15 @@ class DicomCache:
         return remove_patient(self.root, self.index, source, patient_id, study_uids)
 
     @contextmanager
-    def receiving(self, archive: str, study_uid: str) -> Iterator[bool]:
+    def receiving(self, archive: str, study_uid: str, on_wait: Callable[[], None] = _nothing) -> Iterator[bool]:
         """Hold the lock of one study, so that of several processes only one retrieves it.
 
         Parameters
         ----------
         archive, study_uid : str
             The study's key.
+        on_wait : callable
+            Called several times a second while another one holds it; what it raises ends the wait.
 
         Yields
         ------
@@ -291,20 +298,25 @@ class DicomCache:
             If the other one did not end within an hour.
         """
         folder = own_folder(self.root, self.root / archive / LOCKS)
-        lock = FileLock(folder / study_uid, mode=FILE_MODE, poll_interval=_LOCK_POLL_S, fallback_to_soft=False)
+        lock = FileLock(folder / study_uid, mode=FILE_MODE, fallback_to_soft=False)
         waited = False
         try:
             lock.acquire(timeout=0)
         except Timeout:
             waited = True
-            self._wait_for(lock)
+            self._wait_for(lock, on_wait)
         try:
             yield waited
         finally:
             lock.release()
 
-    def _wait_for(self, lock: FileLock) -> None:
-        try:
-            lock.acquire(timeout=_LOCK_WAIT_S)
-        except Timeout:
-            raise DatasetBusy("Another process has been retrieving this study for an hour.") from None
+    def _wait_for(self, lock: FileLock, on_wait: Callable[[], None]) -> None:
+        end = time.monotonic() + _LOCK_WAIT_S
+        while time.monotonic() < end:
+            on_wait()
+            try:
+                lock.acquire(timeout=_LOCK_POLL_S)
+            except Timeout:
+                continue
+            return
+        raise DatasetBusy("Another process has been retrieving this study for an hour.")

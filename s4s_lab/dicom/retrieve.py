@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final, Literal
 
 from s4s_lab.dicom.address import ACCEPT, archive_key, below, study_url
@@ -207,7 +208,8 @@ def retrieve_study(
     request : StudyRequest
         What to retrieve.
     on_bytes : callable
-        Called with the size of each piece of the body [bytes].
+        Called with the size of each piece of the body [bytes], and with 0 while another process retrieves the study;
+        what it raises ends the retrieval.
 
     Returns
     -------
@@ -228,6 +230,8 @@ def retrieve_study(
         If the answer is a web page, or no multipart that could be read.
     BadUid
         If the request's UID is none.
+    DatasetBusy
+        If another process retrieves the study for more than an hour.
     DatasetError
         If the files cannot be written.
 
@@ -242,7 +246,7 @@ def retrieve_study(
     study_uid = checked_uid(request.study_uid)
     study = StudyKey(archive, study_uid, request.source, request.patient_id, request.participant_id)
     try:
-        with cache.receiving(archive, study_uid) as waited:
+        with cache.receiving(archive, study_uid, partial(on_bytes, 0)) as waited:
             if waited and _is_whole(cached := cache.study(archive, study_uid), request.expected):
                 return _retrieval(cached, "complete", request, began, new=0, issues=())
             job = _Job(client, cache, study, url, request, on_bytes)

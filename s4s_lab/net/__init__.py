@@ -5,7 +5,7 @@ from s4s_lab.net.answers import Answer, Stream
 from s4s_lab.net.client import HttpClient
 from s4s_lab.net.redaction import shown
 from s4s_lab.net.tracing import Trace, TracedExchange
-from s4s_lab.net.waiting import Patience, Wait, retry_after
+from s4s_lab.net.waiting import Patience, Wait, pause_before_repeating, retry_after
 
 __all__ = [
     "Answer",
@@ -16,6 +16,7 @@ __all__ = [
     "Trace",
     "TracedExchange",
     "Wait",
+    "pause_before_repeating",
     "retry_after",
     "shown",
 ]

@@ -132,6 +132,11 @@ class HttpClient:
         """Close every connection."""
         self._wire.close()
 
+    @property
+    def silence_s(self) -> float:
+        """How long nothing may come before a try is given up, in [s]."""
+        return self._limits.read_s
+
     def may_sign(self, url: str) -> bool:
         """Say whether requests to this URL's origin may carry credentials.
 

@@ -33,7 +33,9 @@ def fetch(
     the record tells. Studies that are complete in the cache are not asked for. The others are asked for in turn, up to
     four at once and two of one archive; an archive that answers "not yet" (503 with Retry-After, or no images) is left
     alone until the moment it named, and the other studies go on meanwhile. Where the record names several addresses for
-    a study, the next is asked when one does not have it whole. Afterwards the table `dicom_instance` shows every file.
+    a study, the next is asked when one does not have it whole. A stream that breaks is taken up again after a pause, as
+    long as tries bring files; three in a row that bring none are the last. Progress tells what is waited for: an archive,
+    a server that has fallen silent, another process that retrieves the same study. Afterwards the table `dicom_instance` shows every file.
 
     Parameters
     ----------
@@ -45,8 +47,8 @@ def fetch(
         Study Instance UIDs; all studies of the record when None. Rows of a table that has the columns `source` and
         `patient_id` count where they are this connection's.
     max_wait_s : float
-        How long to go on while no study is ready [s]. What is still not ready then has the state `waiting`, and is not
-        asked for before its time by a later fetch either.
+        How long to go on while no study is ready, or another process has one [s]. What is still not ready then has the
+        state `waiting`, and is not asked for before its time by a later fetch either.
     source : str, optional
         The address of an archive, as its Endpoint has it: where the record names several for one study, only this one
         is asked, and only what is here from this one counts.

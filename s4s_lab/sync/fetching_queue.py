@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import heapq
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as first_of
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from random import SystemRandom
 from typing import Any, Final
 
 from s4s_lab.errors import (
     AccessRefused,
+    DatasetBusy,
     ImageError,
     NotReachable,
     S4SError,
@@ -24,21 +25,25 @@ from s4s_lab.errors import (
     UsageError,
     Waiting,
 )
-from s4s_lab.net import HttpClient, Wait
+from s4s_lab.net import HttpClient, Wait, pause_before_repeating
 from s4s_lab.sync.endpoints import EndpointLookup
 from s4s_lab.sync.fetching_study import Images
+from s4s_lab.sync.fetching_watch import Watch
 from s4s_lab.sync.progress import Progress
 from s4s_lab.sync.reports import StudyFetch
 from s4s_lab.sync.waits import KeptWaits
 from s4s_lab.values.instants import utc_now
 from s4s_lab.values.origins import origin_of
 
-# A stream that breaks is asked for again: what arrived whole is kept, so each try begins where the last one ended.
+# A stream that breaks is asked for again: what arrived whole is kept, so each try begins where the last one ended. That
+# many in a row that brought nothing are the last.
 TRIES: Final = 3
 AT_ONCE: Final = 4
 AT_ONCE_OF_AN_ARCHIVE: Final = 2
 # The others go on: it is this study's archive, address or grant that is wrong.
 _ENDS_ONE_STUDY: Final = (AccessRefused, ImageError, ServerError, UsageError)
+_SHOWN_EVERY_S: Final = 1.0
+_spread = SystemRandom().random
 
 
 @dataclass(order=True)
@@ -50,12 +55,10 @@ class _Turn:
     study_uid: str = field(compare=False)
     study: Mapping[str, Any] = field(compare=False)
     archive: str | None = field(default=None, compare=False)
+    here: int = field(default=0, compare=False)
     broken: int = field(default=0, compare=False)
+    broke: S4SError | None = field(default=None, compare=False)
     waited_s: float = field(default=0.0, compare=False)
-
-
-class _Stopped(Exception):
-    """The fetch ends, and with it every retrieval of it."""
 
 
 @dataclass
@@ -88,10 +91,11 @@ class Queue:
     max_wait_s: float
 
     def __post_init__(self) -> None:
-        self._deadline = time.monotonic() + self.max_wait_s
+        self._left_s = self.max_wait_s
         self._stopped = threading.Event()
         self._waiting: list[_Turn] = []
         self._running: dict[Future[StudyFetch], _Turn] = {}
+        self._watches: dict[Future[StudyFetch], Watch] = {}
         self._done: dict[int, StudyFetch] = {}
 
     def work_off(self, studies: Mapping[str, Mapping[str, Any]]) -> list[StudyFetch]:
@@ -160,22 +164,23 @@ class Queue:
         if self._is_full(turn.archive):
             return False
         self.bar.step(turn.study_uid)
-        self._running[executor.submit(self.images.retrieve, self.client, turn.study, addresses, self._go_on)] = turn
+        turn.here = self.images.instances(turn.study_uid)
+        watch = Watch(turn.study_uid, turn.archive, self._stopped, self.max_wait_s, self.client.silence_s)
+        future = executor.submit(self.images.retrieve, self.client, turn.study, addresses, watch)
+        self._running[future], self._watches[future] = turn, watch
         return True
 
-    def _go_on(self, _count: int) -> None:
-        if self._stopped.is_set():
-            raise _Stopped
-
     def _settle_what_ended(self) -> None:
-        """Wait until a retrieval ends, or a study's time comes for which there is room."""
+        """Wait until a retrieval ends, or a study's time comes for which there is room; say what is silent."""
         now = utc_now()
         # What is due already is held up by its archive, and begins when one ends.
         to_come = [(turn.not_before - now).total_seconds() for turn in self._waiting if turn.not_before > now]
-        timeout = min(to_come) if to_come and len(self._running) < AT_ONCE else None
+        timeout = min([*to_come, _SHOWN_EVERY_S]) if len(self._running) < AT_ONCE else _SHOWN_EVERY_S
         ended, _ = first_of(self._running, timeout, return_when=FIRST_COMPLETED)
         for future in ended:
+            del self._watches[future]
             self._settle(self._running.pop(future), future)
+        self.bar.show("; ".join(filter(None, map(str, self._watches.values()))))
 
     def _settle(self, turn: _Turn, future: Future[StudyFetch]) -> None:
         try:
@@ -183,12 +188,21 @@ class Queue:
         except Waiting as wait:
             self._again(replace(turn, not_before=wait.not_before), wait.not_before)
         except (TruncatedAnswer, NotReachable) as error:
-            if turn.broken + 1 < TRIES:
-                self._again(replace(turn, broken=turn.broken + 1), None)
-            else:
-                self._fail(turn, error)
+            self._repeat(turn, error)
+        except DatasetBusy as error:
+            self._finish(turn, self.images.unfinished(turn.study_uid, turn.study, "waiting", str(error)))
         except _ENDS_ONE_STUDY as error:
             self._fail(turn, error)
+
+    def _repeat(self, turn: _Turn, error: S4SError) -> None:
+        """Put a study whose stream broke back into the queue; a try that brought files was not in vain."""
+        broken = 1 if self.images.instances(turn.study_uid) > turn.here else turn.broken + 1
+        pause = pause_before_repeating("lost", None, earlier=broken - 1, spread=_spread())
+        if broken >= TRIES or pause is None:
+            self._fail(turn, error)
+            return
+        moment = utc_now() + timedelta(seconds=pause)
+        self._again(replace(turn, not_before=moment, broken=broken, broke=error), None)
 
     def _fail(self, turn: _Turn, error: S4SError) -> None:
         self._finish(turn, self.images.unfinished(turn.study_uid, turn.study, "failed", str(error)))
@@ -207,18 +221,29 @@ class Queue:
         left = (self._waiting[0].not_before - utc_now()).total_seconds()
         if left <= 0:
             return True
-        if time.monotonic() + left > self._deadline:
+        if left > self._left_s:
             return False
-        reason = f"{len(self._waiting)} studies are being prepared"
-        self.bar.waiting(Wait(left, reason, self.images.link.fhir_url))
+        self._left_s -= left
+        self.bar.waiting(Wait(left, self._reason(), self.images.link.fhir_url))
         self.bar.sleep(left)
         for turn in self._waiting:
             turn.waited_s += left
         return True
 
+    def _reason(self) -> str:
+        """Say what is waited for."""
+        turn = self._waiting[0]
+        if turn.broke is not None:
+            return f"the connection to {turn.archive} broke off"
+        count = len(self._waiting)
+        return f"{count} studies are being prepared" if count > 1 else "1 study is being prepared"
+
     def _give_up(self) -> None:
-        """Report every study that is still not ready as waiting."""
+        """Report every study that is still not ready as waiting; those whose stream broke have failed."""
         for turn in self._waiting:
+            if turn.broke is not None:
+                self._fail(turn, turn.broke)
+                continue
             text = f"The archive asked to come back after {turn.not_before.isoformat(timespec='seconds')}."
             unfinished = self.images.unfinished(turn.study_uid, turn.study, "waiting", text)
             self._done[turn.number] = replace(unfinished, waited_s=turn.waited_s)

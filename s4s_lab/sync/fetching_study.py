@@ -58,6 +58,17 @@ class Images:
                 found[study.study_uid] = study
         return found
 
+    def instances(self, study_uid: str) -> int:
+        """Return how many files of a study are here, in its fullest copy.
+
+        Parameters
+        ----------
+        study_uid : str
+            Bare.
+        """
+        cached = self.cached(study_uid).get(study_uid)
+        return cached.instances if cached is not None else 0
+
     def _key(self, wado_base: str) -> str:
         return archive_key(wado_base, self.link.patient_id)
 

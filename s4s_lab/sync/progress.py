@@ -63,6 +63,16 @@ class Progress:
         if wanted():
             tqdm.write(text, file=sys.stderr)
 
+    def show(self, text: str) -> None:
+        """Show a few words beside the bar, in place of those before.
+
+        Parameters
+        ----------
+        text : str
+            What is waited for; empty for nothing.
+        """
+        self._bar.set_postfix_str(text, refresh=True)
+
     def waiting(self, wait: Wait) -> None:
         """Show a wait and count it.
 

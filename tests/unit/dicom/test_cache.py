@@ -149,6 +149,32 @@ def test_the_second_to_retrieve_a_study_waits_and_is_told_so(cache: DicomCache) 
     assert (first_waited, told) == (False, [True])
 
 
+def test_the_wait_for_another_one_ends_when_its_caller_wants(cache: DicomCache) -> None:
+    held, over = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with cache.receiving(ARCHIVE, STUDY):
+            held.set()
+            over.wait(20)
+
+    def on_wait() -> None:
+        calls.append(threading.get_ident())
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    calls: list[int] = []
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait(10)
+    try:
+        with pytest.raises(KeyboardInterrupt), cache.receiving(ARCHIVE, STUDY, on_wait):
+            pytest.fail("nobody else may have it now")
+        assert thread.is_alive()
+    finally:
+        over.set()
+        thread.join(10)
+
+
 @pytest.mark.parametrize(
     "content", [b"no database at all, only some text" * 100, b"SQLite format 3\0" + b"\xff" * 4096]
 )

@@ -199,6 +199,30 @@ def test_a_stream_that_always_breaks_fails_and_says_so(server: FhirServer, link:
     assert report.studies[0].error
 
 
+def test_a_stream_that_breaks_is_taken_up_as_long_as_each_try_brings_something(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    parts = [image_file(f"1.2.826.6.{number}") for number in range(5)]
+    # Each answer has one file more than the one before, and breaks in the next.
+    broken = [study_answer(parts, cut=(len(parts[0]) + 150) * number + 400) for number in range(1, 5)]
+    with archive(*broken, study_answer(parts)) as running:
+        pulled(server, link, data, at(running, numberOfInstances=5))
+        report = fetch(link, data)
+    assert (len(running.requests), report.studies[0].state) == (5, "complete")
+    assert files(data) == sorted(parts)
+
+
+def test_a_stream_that_broke_has_failed_where_nothing_may_be_waited_for(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    with archive(study_answer(PARTS, cut=len(PARTS[0]) + 400), study_answer(PARTS)) as running:
+        pulled(server, link, data, at(running))
+        with pytest.warns(NotEverything):
+            (study,) = fetch(link, data, max_wait_s=0).studies
+    assert (study.state, study.instances, len(running.requests)) == ("failed", 1, 1)
+    assert "broke off" in str(study.error)
+
+
 def test_a_complete_study_is_not_asked_for_again(server: FhirServer, link: Connection, data: Dataset) -> None:
     with archive(study_answer(PARTS)) as running:
         pulled(server, link, data, at(running))

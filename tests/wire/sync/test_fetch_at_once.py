@@ -112,6 +112,30 @@ def test_an_interrupt_ends_every_stream_and_keeps_what_was_whole(
     assert not [thread.name for thread in left if thread.name.startswith("s4s-")]
 
 
+def test_an_interrupt_ends_the_wait_for_another_process(server: FhirServer, link: Connection, data: Dataset) -> None:
+    with archive(study_answer(PARTS)) as running:
+        pulled(server, link, data, at(running))
+        asked, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with data.images.receiving(archive_key(running.base, link.patient_id), STUDY):
+                asked.set()
+                time.sleep(1)
+                os.kill(os.getpid(), signal.SIGINT)
+                over.wait(20)
+
+        holding = threading.Thread(target=hold, daemon=True)
+        holding.start()
+        asked.wait(10)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(link, data)
+        # The other one goes on.
+        assert holding.is_alive()
+        over.set()
+        holding.join(10)
+        assert running.requests == []
+
+
 def test_what_ends_one_retrieval_for_good_ends_the_others_too(
     server: FhirServer, link: Connection, data: Dataset
 ) -> None:
