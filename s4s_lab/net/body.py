@@ -90,13 +90,22 @@ class Body(httpx2.SyncByteStream):
     def close(self) -> None:
         """Let go of the connection."""
         self._recording.end("left")
-        self._response.close()
-        if _says_two_lengths(self._response):
-            # Who is in between may have read another length, and taken what follows for another answer.
+        # Who is in between may have read another length, and taken what follows for another answer. Closed first: once
+        # the HTTP layer has the connection back, another thread may have it.
+        if _says_two_lengths(self._response) or _has_more(self._response):
             self._response.extensions["network_stream"].close()
+        self._response.close()
 
 
 def _says_two_lengths(response: httpcore2.Response) -> bool:
     """Say whether an answer gives its length in two ways, so that no other may follow it (RFC 9112, section 6.3)."""
     names = {name.lower() for name, _ in response.headers}
     return {b"content-length", b"transfer-encoding"} <= names
+
+
+def _has_more(response: httpcore2.Response) -> bool:
+    """Say whether the HTTP layer holds bytes beyond an answer, which it would take for the next request's answer."""
+    stream = getattr(response.stream, "_stream", None)
+    state = getattr(getattr(stream, "_connection", None), "_h11_state", None)
+    # Where it does not show its buffer, nothing says that it is empty.
+    return state is None or bool(state.trailing_data[0])

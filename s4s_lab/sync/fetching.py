@@ -34,8 +34,9 @@ def fetch(
     four at once and two of one archive; an archive that answers "not yet" (503 with Retry-After, or no images) is left
     alone until the moment it named, and the other studies go on meanwhile. Where the record names several addresses for
     a study, the next is asked when one does not have it whole. A stream that breaks is taken up again after a pause, as
-    long as tries bring files; three in a row that bring none are the last. Progress tells what is waited for: an archive,
-    a server that has fallen silent, another process that retrieves the same study. Afterwards the table `dicom_instance` shows every file.
+    long as tries bring files; three in a row that bring none are the last. Progress tells what is waited for: an
+    archive, a server that has fallen silent, another process that retrieves the same study. Afterwards the table
+    `dicom_instance` shows every file.
 
     Parameters
     ----------

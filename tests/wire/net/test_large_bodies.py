@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 
 import pytest
 
 from s4s_lab.errors import NotReachable
-from s4s_lab.net import HttpClient
+from s4s_lab.net import HttpClient, Limits
 from tests.wire.net.conftest import talking
 from tests.wire.net.servers import Request, Script, Server, reply
 
@@ -71,6 +72,57 @@ def test_what_comes_beyond_a_large_bodys_length_is_dropped_with_its_connection()
         assert streamed(server, client) == LARGE
         assert client.get(f"{server.url}/next", accept="*/*").body == b"honest"
     assert len(set(ports)) == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 60_000, 300_000])
+@pytest.mark.parametrize("late_s", [0.0, 0.2], ids=["at once", "later"])
+def test_what_comes_beyond_a_small_body_is_no_answer_to_the_next_request(size: int, late_s: float) -> None:
+    smuggled = reply(200, body=b"smuggled")
+    answers = [reply(200, body=LARGE[:size]), reply(200, body=b"honest"), reply(200, body=b"honest")]
+
+    def script(_: Request, connection: socket.socket) -> None:
+        answer = answers.pop(0)
+        connection.sendall(answer + smuggled if not late_s else answer)
+        if late_s:
+            time.sleep(late_s)
+            connection.sendall(smuggled)
+
+    with talking(script) as (server, client):
+        assert client.get(f"{server.url}/first", accept="*/*").body == LARGE[:size]
+        time.sleep(2 * late_s)
+        assert client.get(f"{server.url}/next", accept="*/*").body == b"honest"
+        time.sleep(2 * late_s)
+        assert client.get(f"{server.url}/last", accept="*/*").body == b"honest"
+
+
+@pytest.mark.parametrize("beyond", [b"\0", reply(200, body=b"smuggled")[:30], reply(200, body=b"smuggled")])
+def test_a_connection_with_bytes_beyond_an_answer_is_not_used_again(beyond: bytes) -> None:
+    ports: list[int] = []
+    first = chunked(b"first", 2) + beyond
+    with talking(sending(first, reply(200, body=b"honest"), noting=ports)) as (server, client):
+        assert client.get(f"{server.url}/first", accept="*/*").body == b"first"
+        assert client.get(f"{server.url}/next", accept="*/*").body == b"honest"
+    assert len(set(ports)) == 2
+
+
+@pytest.mark.parametrize("came", [100, 2_000_000], ids=["by the HTTP layer", "straight"])
+@pytest.mark.parametrize("framing", ["length", "end of the connection"])
+def test_a_server_that_falls_silent_within_a_body_ends_it_by_the_timeout(framing: str, came: int) -> None:
+    head = f"Content-Length: {len(LARGE)}\r\n" if framing == "length" else ""
+
+    def script(_: Request, connection: socket.socket) -> None:
+        connection.sendall(f"HTTP/1.1 200 X\r\n{head}\r\n".encode() + LARGE[:came])
+        connection.recv(1)
+
+    got: list[bytes] = []
+    with (
+        talking(script, limits=Limits(read_s=0.3)) as (server, client),
+        client.stream(f"{server.url}/1.2", accept="*/*") as stream,
+        pytest.raises(NotReachable, match=r"nothing came for 0\.3 s"),
+    ):
+        got.extend(stream.chunks())
+    # What came before is handed on.
+    assert b"".join(got) == LARGE[:came]
 
 
 @pytest.mark.parametrize(("size", "connections"), [(100_000, 1), (len(LARGE), 2)])
