@@ -13,6 +13,7 @@ from typing import IO, Any, Self
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.types import is_primitive
 
 from s4s_lab.errors import NotFhir, UsageError
 from s4s_lab.views import (
@@ -34,6 +35,8 @@ from s4s_lab.views import (
 Source = str | Path | Mapping[str, Any] | Iterable[str | Path | Mapping[str, Any]]
 AnyView = str | Path | Mapping[str, Any] | View
 _GROUP_ROWS = 100_000
+# So many values of a column are encoded at once.
+_AT_ONCE_ROWS = 16_384
 # Bundles are long lines.
 _READ_BYTES = 1 << 20
 # Read in one go, which is three times as fast as line by line.
@@ -220,6 +223,9 @@ class _Rows:
             self._writer = pq.ParquetWriter(
                 self._part, self._coded.schema, compression="zstd", store_schema=False,
                 use_dictionary=list({*repeated, *coded_of(waiting[0])}),
+                # UIDs, codes and amounts in the order of the files let no reader skip anything.
+                write_statistics=[one.name for one in self._schema if is_primitive(one.type)],
+                write_batch_size=_AT_ONCE_ROWS,
             )  # fmt: skip
             self._writer.add_key_value_metadata(self._coded.metadata())
         if self._ready:

@@ -23,7 +23,7 @@ from s4s_lab.views.signs import FHIR_VERSIONS, FhirVersion
 
 Tables = dict[str, pa.Table]
 # A batch is as much text as makes the calls on it cheap and its structs small beside what a process needs anyway.
-_BATCH_BYTES = 2 << 20
+_BATCH_BYTES = 4 << 20
 _BATCH_RESOURCES = 5_000
 # What a decoded resource counts as.
 _DECODED_BYTES = 16 << 10
