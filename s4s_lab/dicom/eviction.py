@@ -14,7 +14,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from s4s_lab.dicom.files import FILE_MODE, LOCKS, TRASH, own_folder, require_own, require_own_study, sync_to_disk
-from s4s_lab.dicom.index import StudyKey, count_change
+from s4s_lab.dicom.index import CachedStudy, StudyKey, count_change
 from s4s_lab.dicom.upkeep import KeptIndex
 from s4s_lab.errors import DatasetError, UsageError
 
@@ -121,6 +121,8 @@ def evict(root: Path, index: KeptIndex, max_bytes: int) -> Evicted:
     candidates = [(_used_at(root, study), study) for study in index.studies()]
     sizes = {study: index.study(study.archive, study.study_uid) for _, study in candidates}
     left = sum(one.bytes for one in sizes.values())
+    for study in sizes:
+        _clear_what_was_let_go(root, sizes[study], study)
     gone: list[StudyKey] = []
     for _, study in sorted(candidates, key=lambda one: (one[0], one[1].archive, one[1].study_uid)):
         if left <= max_bytes:
@@ -157,6 +159,16 @@ def _alone(root: Path, study: StudyKey) -> Iterator[bool]:
         lock.release()
 
 
+def _clear_what_was_let_go(root: Path, cached: CachedStudy, study: StudyKey) -> None:
+    """Finish what an eviction began that was killed: its index knows nothing of these files any longer."""
+    folder = root / study.archive / study.study_uid
+    if cached.state != "missing" or not (folder.is_dir() or (folder.parent / TRASH).is_dir()):
+        return
+    with _alone(root, study) as alone:
+        if alone:
+            _clear(require_own_study(root, study.archive, study.study_uid), require_own(root, folder.parent / TRASH))
+
+
 def _remove(root: Path, index: KeptIndex, study: StudyKey) -> None:
     key = (study.archive, study.study_uid)
     folder = require_own_study(root, *key)
@@ -166,6 +178,11 @@ def _remove(root: Path, index: KeptIndex, study: StudyKey) -> None:
         connection.execute("DELETE FROM instances WHERE archive = ? AND study_uid = ?", key)
         connection.execute("UPDATE studies SET state = 'missing' WHERE archive = ? AND study_uid = ?", key)
         count_change(connection, 1)
+    _clear(folder, trash)
+
+
+def _clear(folder: Path, trash: Path) -> None:
+    """Remove a study's folder, and what an eviction that was killed had moved aside."""
     shutil.rmtree(trash, ignore_errors=True)
     if not folder.is_dir():
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,42 @@ def killed_while_evicting(cache: DicomCache) -> Path:
     folder.mkdir(parents=True)
     (folder / "1.9.1.dcm").write_bytes(image_file("1.9.1", study=STUDIES[0]))
     return trash
+
+
+KILLED = """
+import os, sys; from pathlib import Path
+from s4s_lab.dicom import DicomCache
+left = int(sys.argv[2])
+def watch(event, arguments):
+    global left
+    name = str(arguments[0]) if arguments else ""
+    if event == "os.rename" or (event in ("os.remove", "os.rmdir") and "sqlite" not in name):
+        left -= 1
+        if left < 0:
+            os._exit(9)
+cache = DicomCache(Path(sys.argv[1]))
+sys.addaudithook(watch)
+cache.evict(0)
+"""
+
+
+@pytest.mark.parametrize("operations", range(8))
+def test_an_eviction_that_is_killed_anywhere_leaves_every_study_whole_or_gone(
+    cache: DicomCache, operations: int
+) -> None:
+    root = Path(__file__).parents[3]
+    killed = subprocess.run([sys.executable, "-c", KILLED, cache.root, str(operations)], cwd=root, check=False)
+    assert killed.returncode == 9
+    # Where people and other programs look for a study, there is never half of one.
+    counts = {uid: len(list((cache.root / ARCHIVE / uid).rglob("*.dcm"))) for uid in STUDIES}
+    assert set(counts.values()) <= {0, 2}
+    known = [cache.study(ARCHIVE, uid).instances for uid in STUDIES]
+    # What the index names is there.
+    assert all(count >= of_index for count, of_index in zip(counts.values(), known, strict=True))
+    # The next one finishes it.
+    assert cache.evict(0).left_bytes == 0
+    assert left(cache) == set()
+    assert not list(cache.root.rglob(".evicted"))
 
 
 def test_what_a_killed_eviction_left_is_no_finding_and_goes_with_a_repair(cache: DicomCache) -> None:

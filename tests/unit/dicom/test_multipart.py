@@ -143,6 +143,27 @@ def test_twenty_thousand_parts_are_the_most_that_is_taken_without_being_told() -
     assert sink.whole == 20_000
 
 
+@pytest.mark.parametrize(
+    ("most", "beyond", "message"),
+    [
+        (b"x" * 65_536 + b"\r\n" + PLAIN, b"x" * 65_537 + b"\r\n" + PLAIN, "no boundary in its first 65536 bytes"),
+        (body_of([b""], headers=b"A: " + b"x" * (16_384 - 5) + b"\r\n"),
+         body_of([b""], headers=b"A: " + b"x" * (16_384 - 4) + b"\r\n"), "more than 16384 bytes of headers"),
+        (body_of([b""], headers=b"A: b\r\n" * 32), body_of([b""], headers=b"A: b\r\n" * 33), "more than 32 header"),
+    ],
+    ids=["preamble", "header bytes", "header lines"],
+)  # fmt: skip
+def test_what_is_taken_without_being_told_is_bounded(most: bytes, beyond: bytes, message: str) -> None:
+    assert parsed([most], sink=Collector())
+    with pytest.raises(UnexpectedAnswer, match=message):
+        parsed([beyond], sink=Collector())
+
+
+def test_parts_and_bodies_may_be_as_large_as_files_of_dicom_and_no_larger() -> None:
+    # An element's length has 32 bits (PS3.5, section 7.1); a body may hold 64 such files.
+    assert (Limits().part_bytes, Limits().total_bytes) == (2**32, 64 * 2**32)
+
+
 @every_feeding
 def test_as_much_as_is_allowed_is_accepted(size: int) -> None:
     body = b"x" * 100 + b"\r\n" + body_of([b"x" * 100] * 3, headers=b"A: b\r\n" * 2 + b"A: " + b"x" * 80 + b"\r\n")

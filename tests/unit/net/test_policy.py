@@ -118,6 +118,35 @@ def test_an_attempt_hands_out_the_time_it_has_left() -> None:
         read.now()
 
 
+def test_a_try_is_given_what_the_documentation_says() -> None:
+    clock = Clock()
+    attempt = Attempt(Limits(), clock=clock)
+    allowed = attempt.timeouts()
+    assert (allowed["connect"], allowed["read"], allowed["write"], allowed["pool"]) == (10, 30, 30, None)
+    attempt.received(262_144, 0.0)
+    with pytest.raises(httpcore2.RemoteProtocolError, match="more than 262144 bytes"):
+        attempt.received(1, 0.0)
+    assert [expired_at(attempt, clock, 1000.0 + at) for at in (119, 120)] == [False, True]
+
+
+def expired_at(attempt: Attempt, clock: Clock, moment: float) -> bool:
+    clock.now = moment
+    return attempt.expired
+
+
+def test_a_stream_may_take_a_day_and_a_kilobyte_a_second() -> None:
+    clock = Clock()
+    attempt = Attempt(Limits(), clock=clock)
+    attempt.body_begins()
+    attempt.stream_begins()
+    assert [expired_at(attempt, clock, 1000.0 + at) for at in (86_399, 86_400)] == [False, True]
+    attempt.received(1, 59.0)
+    attempt.received(61_439, 1.0)
+    attempt.received(1, 59.0)
+    with pytest.raises(httpcore2.ReadTimeout, match="slower than 1024 bytes"):
+        attempt.received(61_438, 1.0)
+
+
 def test_an_attempt_counts_what_comes_before_a_body_and_not_the_body() -> None:
     attempt = Attempt(Limits(head_bytes=100), clock=Clock())
     attempt.received(100, 0.0)
