@@ -33,7 +33,7 @@ _NAMED_BY = tuple(name for name in (*KEY, *ORDER) if name != _TYPE)
 _PLACES = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fell_out")])
 _WHOLE = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fhir_version", "raw")])
 # So much JSON at once: memory does not grow with a participant's record.
-_AT_ONCE = 1024
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Derivation:
                     view.name: layout(view).place(tables[view.name], buckets=bucket, fell_out_at=moment)
                     for view in views
                 }
+                # What the allocator keeps for itself else grows from part to part.
+                pa.default_memory_pool().release_unused()
 
     def _chunks(self, resource_type: str, patients: frozenset[Patient] | None) -> Iterator[tuple[int, str]]:
         if patients is None:
