@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -10,8 +9,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
-
-from s4s_lab.cli.output import run_application
 
 # Each has a module of its name beside this one. What `s4s --help` says stands here, since that loads none of them.
 COMMANDS = {
@@ -52,7 +49,7 @@ app = typer.Typer(
     name="s4s",
     cls=_Commands,
     help="Sync for Science imaging: from a participant's consent to tables and verified DICOM images.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting (run again later), 4 connect again.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting (run again later), 4 connect again, 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,8 +68,3 @@ def _options(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Hold the options that come before a command."""
-
-
-def main() -> None:
-    """Run the command line."""
-    raise SystemExit(run_application(app, sys.argv[1:]))

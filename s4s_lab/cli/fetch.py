@@ -151,6 +151,5 @@ def show_fetch(report: FetchReport, title: str | None = None) -> None:
         for study in report.studies
     ]
     show(title or f"Fetch: {report.outcome}", ["study_uid", "state", "files", "expected", "MB"], rows)
-    for study in report.studies:
-        if study.error:
-            say(f"  {study.study_uid}: {study.error}")
+    for text in report.errors():
+        say(f"  {text}")

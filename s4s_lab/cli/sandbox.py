@@ -65,7 +65,8 @@ def run(
 
 def _tell(server: sandbox.Sandbox) -> None:
     say(f"An S4S reference server runs at {server.fhir_url}, its images at {server.wado_url}.")
-    say(f"{len(server.participants)} participants can be connected:")
+    count = len(server.participants)
+    say(f"{'1 participant' if count == 1 else f'{count} participants'} can be connected:")
     say(f"  s4s connect {server.fhir_url} --dataset study")
     say("Ctrl-C ends it.")
     sys.stdout.flush()

@@ -86,7 +86,7 @@ def _head(title: str, frame: pd.DataFrame, rows: int) -> None:
             fitting.append(column)
         elif any(texts):
             break
-    title = f"{title}: {len(frame)} rows"
+    title = f"{title}: {len(frame)} {'row' if len(frame) == 1 else 'rows'}"
     if fitting:
         show(title, fitting, zip(*(cells[column] for column in fitting), strict=True))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ from s4s_lab.dicom.index import CachedStudy
 from s4s_lab.dicom.removal import Removed, remove_patient, require_removable
 from s4s_lab.dicom.rows import table_of
 from s4s_lab.dicom.upkeep import KeptIndex
-from s4s_lab.errors import DatasetBusy
+from s4s_lab.errors import DatasetBusy, S4SWarning
+from s4s_lab.values.uids import checked_uid
 
 _LOCK_WAIT_S: Final = 3600.0
 _LOCK_POLL_S: Final = 0.2
@@ -199,14 +201,25 @@ class DicomCache:
         Parameters
         ----------
         study_uid : str
-            Study Instance UID, bare; the study may come later.
+            Study Instance UID; the study may come later.
 
         Raises
         ------
+        BadUid
+            If that is no UID.
         DatasetError
             If the index cannot be used.
+
+        Warns
+        -----
+        S4SWarning
+            When nothing of such a study is here.
         """
+        study_uid = checked_uid(study_uid)
         pin(self.index, study_uid, pinned=True)
+        if study_uid not in {study.study_uid for study in self.index.studies()}:
+            text = f"Nothing of study {study_uid} is here: check the UID, or fetch it; it is kept from then on."
+            warnings.warn(S4SWarning(text), stacklevel=2)
 
     def unpin(self, study_uid: str) -> None:
         """Let a study be evicted again.
@@ -214,14 +227,16 @@ class DicomCache:
         Parameters
         ----------
         study_uid : str
-            Study Instance UID, bare.
+            Study Instance UID.
 
         Raises
         ------
+        BadUid
+            If that is no UID.
         DatasetError
             If the index cannot be used.
         """
-        pin(self.index, study_uid, pinned=False)
+        pin(self.index, checked_uid(study_uid), pinned=False)
 
     def evict(self, max_bytes: int) -> Evicted:
         """Remove files of the studies that were not used for longest, until `max_bytes` of images are left.

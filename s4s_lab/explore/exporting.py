@@ -125,7 +125,8 @@ def _copied(data: Dataset, folder: Path) -> list[tuple[str, int, str, str]]:
     """Write copies of the images and the list of them; the list's row of the export's report."""
     made, left_out = copy_images(data.arrow("dicom_instance").to_pylist(), data.images, folder / "images")
     for reason, count in left_out.items():
-        warnings.warn(S4SWarning(f"{count} image files have no copy. {reason}"), stacklevel=3)
+        files = "1 image file has" if count == 1 else f"{count} image files have"
+        warnings.warn(S4SWarning(f"{files} no copy. {reason}"), stacklevel=3)
     target = folder / "images.csv"
     listed = [
         row | {"path": f"images/{row['path']}", "sha256": _sha256(folder / "images" / row["path"])} for row in made

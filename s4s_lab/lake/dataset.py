@@ -25,6 +25,7 @@ from s4s_lab.lake.log import ResourceLog
 from s4s_lab.lake.overview import status_of
 from s4s_lab.lake.tables import ViewTables
 from s4s_lab.lake.verifying import Verifying, verified
+from s4s_lab.values.uids import checked_uid
 
 
 def open_dataset(path: str | Path, *, create: bool = True, migrate: bool = False) -> Dataset:
@@ -273,6 +274,7 @@ class Dataset(DatasetTables):
         return report
 
     def _files_of(self, series_uid: str, source: str | None) -> list[Path]:
+        series_uid = checked_uid(series_uid)
         rows = self.images.instances()
         rows = one_copy(rows.filter(pc.equal(rows["series_uid"], series_uid)), source)
         if not rows.num_rows:

@@ -27,6 +27,8 @@ class Problem:
         What to do next.
     repaired : bool
         Whether it was put right.
+    done : str
+        What was done to put it right.
     """
 
     part: str
@@ -34,6 +36,12 @@ class Problem:
     what: str
     todo: str
     repaired: bool = False
+    done: str = ""
+
+    def __str__(self) -> str:
+        if self.repaired:
+            return f"repaired: {self.where}: {self.what} {self.done}".rstrip()
+        return f"{self.where}: {self.what} {self.todo}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,7 @@ class VerifyReport:
 
     def lines(self) -> list[str]:
         """Return the problems and notes as sentences; of very many problems the first ones."""
-        told = [
-            f"{'repaired: ' if one.repaired else ''}{one.where}: {one.what}{'' if one.repaired else ' ' + one.todo}"
-            for one in self.problems[:_TOLD]
-        ]
+        told = [str(one) for one in self.problems[:_TOLD]]
         more = [f"and {len(self.problems) - _TOLD} more: .found lists them"] if len(self.problems) > _TOLD else []
         return told + more + [f"note: {text}" for check in self.checks for text in check.notes]
 

@@ -172,10 +172,15 @@ def one_copy(rows: pa.Table, source: str | None) -> pa.Table:
 
     Raises
     ------
+    NotInDataset
+        If no record of that server has it, and others have.
     UsageError
         If the records of several patients have it.
     """
     if source is not None:
+        known = sorted(set(rows["source"].to_pylist()))
+        if known and source not in known:
+            raise NotInDataset(f"No record of {source} has images of this series.", hint=f"Known: {', '.join(known)}.")
         rows = rows.filter(pc.equal(rows["source"], source))
     owners = sorted(set(zip(rows["source"].to_pylist(), rows["patient_id"].to_pylist(), strict=True)))
     if len(owners) > 1:

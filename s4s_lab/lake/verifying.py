@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from collections import Counter
@@ -35,7 +36,9 @@ _BACKUP = "Restore it from a backup."
 _REBUILD = "Verify with repair: it is made anew from the log."
 _REBUILD_IMAGES = "Verify with repair: it is made anew from the cache's index."
 _FETCH = "Verify with repair, then fetch: it comes again."
+_ASIDE = "Verify with repair: it is moved to quarantine."
 _LINK = "Put back what it leads to, or remove the link, verify with repair and fetch: it comes again."
+_NAMED_STUDIES = 5
 _LOST = (
     "Restore it from a backup; without one, forget the participant and connect again:"
     " a first pull brings what the server still has."
@@ -93,9 +96,9 @@ class Verifying:
         self._grants()
         return VerifyReport(tuple(self.checks), tuple(self.problems))
 
-    def _found(self, part: str, path: Path, what: str, todo: str, *, repaired: bool = False) -> None:
+    def _found(self, part: str, path: Path, what: str, todo: str, *, repaired: bool = False, done: str = "") -> None:
         where = path.relative_to(self.root).as_posix()
-        self.problems.append(Problem(part, where, what, todo, repaired))
+        self.problems.append(Problem(part, where, what, todo, repaired, done))
 
     def _modes(self) -> None:
         count = 0
@@ -107,7 +110,9 @@ class Verifying:
                 continue
             count += 1
             if not stat.S_ISLNK(mode) and mode & 0o077:
-                self._found("files", path, "It is open to other users.", "Close it.", repaired=self._closed(path))
+                closed = self._closed(path)
+                what = "It is open to other users."
+                self._found("files", path, what, "Close it.", repaired=closed, done="It is closed now.")
         self.checks.append(Check("files", count, "files and folders"))
 
     def _closed(self, path: Path) -> bool:
@@ -168,7 +173,8 @@ class Verifying:
         if self.repair:
             with self.locks.maintaining():
                 fault.path.unlink(missing_ok=True)
-        self._found(part, fault.path, fault.what, "Verify with repair: it can be done without.", repaired=self.repair)
+        todo, done = "Verify with repair: it can be done without.", "It was removed, and is made anew when needed."
+        self._found(part, fault.path, fault.what, todo, repaired=self.repair, done=done)
         return True
 
     def _sign(self, check: TableCheck, faults: Iterable[Fault]) -> None:
@@ -235,10 +241,18 @@ class Verifying:
                 "damaged in quarantine": "Its bytes have changed, in quarantine.",
                 "link": "It is a symbolic link, and what it leads to is not looked at.",
             }[one.kind]
-            todo = {"damaged in quarantine": "Remove it.", "link": _LINK}.get(one.kind, _FETCH)
-            self._found("dicom", cache.root / one.path, f"{what} (study {one.study_uid})", todo, repaired=one.repaired)
-        busy = (f"{seen.busy} studies were being fetched and were left out",) if seen.busy else ()
-        self.checks.append(Check("dicom", seen.files, f"image files, {seen.bytes / 1e6:.1f} MB", busy))
+            todo = {"damaged in quarantine": "Remove it.", "link": _LINK, "unknown": _ASIDE}.get(one.kind, _FETCH)
+            done = "Its row was dropped." if one.kind == "missing" else "It was moved to quarantine."
+            text = f"{what} (study {one.study_uid})"
+            self._found("dicom", cache.root / one.path, text, todo, repaired=one.repaired, done=done)
+        notes = []
+        if seen.busy:
+            studies = "1 study was" if seen.busy == 1 else f"{seen.busy} studies were"
+            notes.append(f"{studies} being fetched and left out")
+        dropped = [one.study_uid for one in seen.findings if one.repaired and one.kind in ("damaged", "missing")]
+        if dropped:
+            notes.append(_what_to_fetch(self.root, dropped))
+        self.checks.append(Check("dicom", seen.files, f"image files, {seen.bytes / 1e6:.1f} MB", tuple(notes)))
 
     def _tables(self, *, comparing: bool) -> None:
         folder = self.tables.folder
@@ -287,7 +301,8 @@ class Verifying:
         for name, found in wrong.items():
             todo = _REBUILD_IMAGES if name == IMAGES else _REBUILD
             for path, what in found:
-                self._found("tables", path, what, todo if can else "Mend the log first.", repaired=repairing)
+                todo = todo if can else "Mend the log first."
+                self._found("tables", path, what, todo, repaired=repairing, done="The table was made anew.")
 
     def _grants(self) -> None:
         folder = self.root / "grants"
@@ -336,3 +351,11 @@ def verified(check: Verifying) -> VerifyReport:
     left = {problem.where for problem in again.problems}
     problems = [replace(one, repaired=one.repaired and one.where not in left) for one in report.problems]
     return VerifyReport(report.checks, tuple(problems))
+
+
+def _what_to_fetch(root: Path, study_uids: Sequence[str]) -> str:
+    """Return the sentence with the command that brings images again; of each file that was taken out, its study."""
+    studies = sorted(set(study_uids))
+    which = "--all" if len(studies) > _NAMED_STUDIES else " ".join(f"--study {uid}" for uid in studies)
+    files = "1 image file was" if len(study_uids) == 1 else f"{len(study_uids)} image files were"
+    return f"{files} taken out and can be fetched again: s4s fetch --dataset {shlex.quote(str(root))} {which}"

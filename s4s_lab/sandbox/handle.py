@@ -52,8 +52,9 @@ class Sandbox:
 
     def __repr__(self) -> str:
         studies = sum(self._running.archive.count("ImagingStudy", one.patient_id) for one in self.participants)
-        people = len(self.participants)
-        return f"<Sandbox: profile {self._running.profile}, {people} participants, {studies} imaging studies>"
+        people = "1 participant" if len(self.participants) == 1 else f"{len(self.participants)} participants"
+        images = "1 imaging study" if studies == 1 else f"{studies} imaging studies"
+        return f"<Sandbox: profile {self._running.profile}, {people}, {images}>"
 
     def __enter__(self) -> Sandbox:
         return self

@@ -214,8 +214,9 @@ def start_page(fhir_url: str, wado_url: str, notice: str, participants: int) -> 
     participants : int
         How many there are.
     """
+    people = "1 participant" if participants == 1 else f"{participants} participants"
     body = (
-        f"<h1>A Sync for Science server runs here</h1><p>{escape(notice)} {participants} participants.</p>"
+        f"<h1>A Sync for Science server runs here</h1><p>{escape(notice)} {people}.</p>"
         f"<h2>FHIR (STU3)</h2><p><code>{escape(fhir_url)}</code></p>"
         f"<h2>DICOM WADO-RS</h2><p><code>{escape(wado_url)}</code></p>"
         '<p class="soft"><a href="oauth/manage">What is shared with whom</a></p>'

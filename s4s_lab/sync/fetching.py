@@ -6,7 +6,7 @@ import time
 import warnings
 
 from s4s_lab.connection import Connection
-from s4s_lab.errors import NotEverything
+from s4s_lab.errors import NotEverything, UsageError
 from s4s_lab.lake import Dataset
 from s4s_lab.net import Patience
 from s4s_lab.sync.endpoints import EndpointLookup
@@ -68,13 +68,15 @@ def fetch(
     DatasetBusy
         If the participant is being forgotten.
     UsageError
-        If `source` is no address.
+        If `source` is no address, or another argument is none of what it may be.
 
     References
     ----------
     S4S imaging page, retrieval steps 1 to 3, and "Note on 503 response status and Retry-After hints".
     """
     began = time.monotonic()
+    _require(link, Connection, "link = s4s_lab.connect(...)")
+    _require(data, Dataset, "data = s4s_lab.open_dataset(...)")
     data.require_consent(link.fhir_url, link.patient_id, link.granted_at)
     record = data.connection(link.fhir_url, link.patient_id, link.participant_id)
     chosen = chosen_studies(studies, data, record)
@@ -95,5 +97,13 @@ def fetch(
     report = FetchReport(tuple(results), time.monotonic() - began, before)
     left = [study.study_uid for study in report.studies if study.state != "complete"]
     if left:
-        warnings.warn(NotEverything(f"{len(left)} of {len(report.studies)} studies are not complete."), stacklevel=2)
+        some = f"{len(left)} of {len(report.studies)} studies {'is' if len(left) == 1 else 'are'}"
+        which = some if len(report.studies) > 1 else "The study is"
+        warnings.warn(NotEverything(f"{which} not complete."), stacklevel=2)
     return report
+
+
+def _require(given: object, kind: type, example: str) -> None:
+    if not isinstance(given, kind):
+        hint = f"fetch takes a connection, a dataset, and studies; {example}."
+        raise UsageError(f"{type(given).__name__} is no {kind.__name__}.", hint=hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -34,13 +34,17 @@ def chosen_studies(studies: Wanted, data: Dataset, record: ConnectionRecord) -> 
     NotInDataset
         If one is not in the record.
     UsageError
-        If the table has no column study_uid.
+        If the table has no column study_uid, or what is given is no choice of studies.
     """
     known = _studies_of(data, record)
     if studies is None:
         return known
     if isinstance(studies, str):
         studies = [studies]
+    given: object = studies
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes):
+        hint = "Give rows of the table imaging_study, Study Instance UIDs, or nothing for all."
+        raise UsageError(f"{type(given).__name__} is nothing to choose studies by.", hint=hint)
     if isinstance(studies, pd.DataFrame):
         studies = _uids_of(studies, record)
     wanted = list(dict.fromkeys(bare_uid(str(uid)) for uid in studies))

@@ -113,9 +113,11 @@ class Images:
         found = image_addresses(dict(study), lookup)
         if self.source is not None and found:
             wanted = self._key(self.source)
+            named = ", ".join(dict.fromkeys(shown(address.wado_base) for address in found))
             found = [address for address in found if self._key(address.wado_base) == wanted]
             if not found:
-                raise NotRetrievable(f"The record does not name {shown(self.source)} for this study.")
+                text = f"The record does not name the archive {shown(self.source)}."
+                raise NotRetrievable(text, hint=f"It names {named}.")
         if found:
             return found
         for reference in endpoint_references(dict(study)):

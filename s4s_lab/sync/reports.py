@@ -19,6 +19,8 @@ Filter = Literal["honoured", "started-like", "ignored", "empty", "broken", "unkn
 Outcome = Literal["done", "waiting", "failed", "skipped"]
 _PRINTED = ("mode", "outcome", "pages", "new", "changed", "unchanged", "fallen_out", "returned")
 _BESIDE = ("query", "requests", "waited_s", "filter", "overlap_s", "last_check", "next_broad", "not_before")
+# Of a report in a notebook.
+_ROWS = 20
 _INSTANT = pd.ArrowDtype(pa.timestamp("ms", "UTC"))
 
 
@@ -302,15 +304,32 @@ class FetchReport:
         )
         return pd.DataFrame(columns, index=index).astype({"expected": "int64[pyarrow]"})
 
+    def errors(self) -> list[str]:
+        """Return what went wrong as lines; what is the same for several studies once."""
+        by_error: dict[str, list[str]] = {}
+        for study in self.studies:
+            if study.error:
+                by_error.setdefault(study.error, []).append(study.study_uid)
+        return [f"{uids[0] if len(uids) == 1 else f'{len(uids)} studies'}: {text}" for text, uids in by_error.items()]
+
     def to_json(self) -> dict[str, Any]:
         """Return the machine-readable form that `s4s fetch --json` promises."""
         return {"outcome": self.outcome, "studies": [study.to_json() for study in self.studies]}
 
-    def __repr__(self) -> str:
+    def _summary(self) -> str:
         states = [study.state for study in self.studies]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no studies"
         files = sum(study.instances for study in self.studies)
         size = sum(study.bytes for study in self.studies)
-        lines = [f"FetchReport: {self.outcome}; {counts}; {files} files, {size / 1e6:.1f} MB"]
-        lines += [f"{study.study_uid}: {study.error}" for study in self.studies if study.error]
-        return "\n".join(lines)
+        return f"{counts}; {files} {'file' if files == 1 else 'files'}, {size / 1e6:.1f} MB"
+
+    def __repr__(self) -> str:
+        return "\n".join([f"FetchReport: {self.outcome}; {self._summary()}", *self.errors()])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = self.table()[["state", "instances", "expected", "new", "bytes", "seconds"]].round({"seconds": 1})
+        notes = "".join(f"<li>{escape(text)}</li>" for text in self.errors())
+        head = f"<p>Fetch: <b>{self.outcome}</b>; {self._summary()}</p>"
+        return head + table.to_html(na_rep="", max_rows=_ROWS) + (f"<ul>{notes}</ul>" if notes else "")

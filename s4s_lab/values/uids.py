@@ -55,6 +55,9 @@ def checked_uid(text: str) -> str:
     BadUid
         If what remains is no UID.
     """
+    given: object = text
+    if not isinstance(given, str):
+        raise BadUid(f"{given!r} is no DICOM UID.", hint="Give it as text, such as '1.2.840.113619.2.1'.")
     uid = bare_uid(text)
     if not is_uid(uid):
         shown = uid if len(uid) <= MAX_LENGTH else uid[:MAX_LENGTH] + "…"

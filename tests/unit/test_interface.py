@@ -58,6 +58,24 @@ def test_help_loads_no_command() -> None:
     assert ran.stdout.strip() == "0 []"
 
 
+INTERRUPTED = """
+import os, signal, sys
+module, sys.argv = sys.argv[1], ["s4s", "status", "--dataset", "nowhere"]
+def watch(event, what):
+    if event == "import" and what[0] == module:
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(watch)
+from s4s_lab.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "s4s_lab.cli.app", "s4s_lab.cli.options", "pandas"])
+def test_ctrl_c_while_the_command_line_loads_is_no_traceback(module: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED, module], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, "Traceback" in ran.stderr) == (130, "", False)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_loads_and_explains_itself(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"])

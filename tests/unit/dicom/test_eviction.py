@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s4s_lab.dicom import DicomCache, note_use
-from s4s_lab.errors import UsageError
+from s4s_lab.errors import BadUid, S4SWarning, UsageError
 from tests.unit.dicom.depositing import ARCHIVE, KEY, put
 from tests.unit.dicom.samples import image_file
 
@@ -67,6 +67,18 @@ def test_a_pinned_study_stays_until_it_is_pinned_no_more(cache: DicomCache) -> N
     cache.unpin("1.2.1")
     cache.evict(0)
     assert left(cache) == set()
+
+
+def test_a_pin_says_where_nothing_is_of_a_study_and_counts_all_the_same(cache: DicomCache) -> None:
+    with pytest.warns(S4SWarning, match=r"Nothing of study 1\.2\.4 is here: check the UID, or fetch it"):
+        cache.pin("urn:oid:1.2.4")
+    put(cache, [image_file("1.9.1", study="1.2.4")], key=replace(KEY, study_uid="1.2.4"))
+    cache.evict(0)
+    assert left(cache) == {"1.2.4"}
+    for text in ("the CT", 7, None):
+        for action in (cache.pin, cache.unpin):
+            with pytest.raises(BadUid, match="is no DICOM UID"):
+                action(text)  # type: ignore[arg-type]  # what people type
 
 
 def test_a_study_that_is_being_retrieved_stays(cache: DicomCache) -> None:

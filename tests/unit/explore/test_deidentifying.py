@@ -116,7 +116,7 @@ def test_a_file_with_text_in_its_pixels_has_no_copy_and_that_is_said(
     burnt.BurnedInAnnotation, clean.BurnedInAnnotation = said, "NO"
     clean.SOPInstanceUID = clean.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
     receive(data, burnt, clean)
-    with pytest.warns(S4SWarning, match=r"1 image files have no copy. It says that text is burnt into its pixels"):
+    with pytest.warns(S4SWarning, match=r"1 image file has no copy. It says that text is burnt into its pixels"):
         export(data, tmp_path / "out", tables=[], images=True)
     assert len(list((tmp_path / "out" / "images").rglob("*.dcm"))) == 1
 
@@ -189,7 +189,7 @@ def test_images_behind_a_link_are_neither_copied_nor_read(data: Dataset, tmp_pat
     series_uid = place.parent.name
     place.parent.rename(tmp_path / "elsewhere")
     place.parent.symlink_to(tmp_path / "elsewhere")
-    with pytest.warns(S4SWarning, match=f"1 image files have no copy. .*{series_uid} leads out of the image cache"):
+    with pytest.warns(S4SWarning, match=f"1 image file has no copy. .*{series_uid} leads out of the image cache"):
         export(data, tmp_path / "out", tables=[], images=True)
     assert not list((tmp_path / "out").rglob("*.dcm"))
     with pytest.raises(DatasetError, match="leads out of the image cache"):

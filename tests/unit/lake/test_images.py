@@ -14,7 +14,7 @@ import pytest
 
 from s4s_lab.dicom.deposit import deposit
 from s4s_lab.dicom.index import StudyKey
-from s4s_lab.errors import NotInDataset, TableBehind, UsageError
+from s4s_lab.errors import BadUid, NotInDataset, TableBehind, UsageError
 from s4s_lab.explore import export
 from s4s_lab.lake import Dataset
 from s4s_lab.lake.entries import read_entry
@@ -180,8 +180,15 @@ def test_of_two_copies_of_a_series_one_is_shown_and_of_two_patients_the_one_that
         data.volume(series)
     assert len(data.slices(series, source="https://other.example/fhir")) == 3
     assert len(data.volume(series, source=SOURCE).array) == len(files)
-    with pytest.raises(NotInDataset):
+    with pytest.raises(NotInDataset, match=f"No record of .*nobody.* Known: {SOURCE}, https://other.example/fhir"):
         data.slices(series, source="https://nobody.example/fhir")
+
+
+@pytest.mark.parametrize("series_uid", [None, 5, "CT of the chest", ["1.2.3"]])
+def test_what_is_no_uid_is_told_as_such(data: Dataset, series_uid: object) -> None:
+    for look in (data.slices, data.volume):
+        with pytest.raises(BadUid, match="is no DICOM UID"):
+            look(series_uid)  # type: ignore[arg-type]  # what people type
 
 
 def test_what_is_evicted_leaves_the_table_and_what_was_looked_at_stays(data: Dataset, studies: Files) -> None:

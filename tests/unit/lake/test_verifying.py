@@ -133,6 +133,12 @@ def test_a_damaged_image_is_found_and_set_aside(data: Dataset) -> None:
     flip_one_bit(image, random.Random(4))  # noqa: S311 - as above
     report = data.verify(repair=True)
     assert [(one.part, one.repaired) for one in report.problems] == [("dicom", True)]
+    where = image.relative_to(data.path()).as_posix()
+    command = f"s4s fetch --dataset {data.path()} --study {STUDY_UIDS[0]}"
+    assert report.lines() == [
+        f"repaired: {where}: Its bytes have changed. (study {STUDY_UIDS[0]}) It was moved to quarantine.",
+        f"note: 1 image file was taken out and can be fetched again: {command}",
+    ]
     assert data.verify().outcome == "done"
     assert len(data.table("dicom_instance")) == 1
 

@@ -238,7 +238,8 @@ def test_a_source_that_the_record_does_not_name_is_said(server: FhirServer, link
         pulled(server, link, data, at(running))
         with pytest.warns(NotEverything):
             (study,) = fetch(link, data, source="https://other.example/wado").studies
-        assert study.error == "The record does not name https://other.example/wado for this study."
+        address = running.base.replace("smart-1288992", "…")
+        assert study.error == (f"The record does not name the archive https://other.example/wado. It names {address}.")
         with pytest.raises(UsageError):
             fetch(link, data, source="other")
         assert running.requests == []

@@ -9,7 +9,7 @@ import pytest
 
 from s4s_lab import Dataset, fetch, pull
 from s4s_lab.connection import Connection
-from s4s_lab.errors import NotEverything
+from s4s_lab.errors import NotEverything, UsageError
 from s4s_lab.sync import endpoints
 from s4s_lab.sync import progress as bars
 from tests.unit.dicom.samples import STUDY
@@ -122,3 +122,39 @@ def test_a_study_that_is_whole_is_not_fetched_again_when_its_archive_moved(
         pull(link, data, mode="broad", types=TYPES)
         (study,) = fetch(link, data).studies
     assert (study.state, study.new, new.requests) == ("complete", 0, [])
+
+
+def test_a_report_shows_itself_in_a_notebook_and_tells_the_same_of_several_studies_once(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    with archive(REFUSED) as running:
+        pulled(server, link, data, at(running), other(running))
+        with pytest.warns(NotEverything, match="2 of 2 studies are not complete"):
+            report = fetch(link, data)
+        with pytest.warns(NotEverything, match="The study is not complete"):
+            single = fetch(link, data, STUDY)
+        with pytest.warns(NotEverything):
+            elsewhere = fetch(link, data, source="https://other.example/<wado>")
+    (text,) = elsewhere.errors()
+    assert text.startswith("2 studies: The record does not name the archive https://other.example/<wado>. It names ")
+    assert repr(elsewhere).splitlines()[1:] == [text]
+    shown = elsewhere._repr_html_()
+    assert ("&lt;wado&gt;" in shown, "<wado>" in shown) == (True, False)
+    assert shown.count("<li>") == 1
+    assert all(uid in shown for uid in (STUDY, OTHER))
+    assert "<p>Fetch: <b>failed</b>; 2 failed; 0 files, 0.0 MB</p>" in report._repr_html_()
+    assert single.errors()[0].startswith(f"{STUDY}: ")
+
+
+@pytest.mark.parametrize("studies", [5, 1.5, b"1.2", {"study_uid": STUDY}, object()])
+def test_what_chooses_no_studies_is_told_as_such(link: Connection, data: Dataset, studies: Any) -> None:
+    with pytest.raises(UsageError, match=r"is nothing to choose studies by\. Give rows of the table imaging_study"):
+        fetch(link, data, studies)
+
+
+def test_a_connection_or_a_dataset_that_is_none_is_told_as_such(link: Connection, data: Dataset) -> None:
+    wrong: Any = str(data.path())
+    with pytest.raises(UsageError, match=r"int is no Connection\. .* s4s_lab\.connect"):
+        fetch(5, data)  # type: ignore[arg-type]  # what people type
+    with pytest.raises(UsageError, match=r"str is no Dataset\. .* s4s_lab\.open_dataset"):
+        fetch(link, wrong)
