@@ -32,7 +32,10 @@ def run(
         bool, typer.Option("--identifiers", help="Keep names, birth dates and hospital numbers that image files carry.")
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="Write de-identified copies of the image files as well; needs [deid].")
+        bool,
+        typer.Option(
+            "--images", help="Write de-identified copies of the image files as well, pixels as they are; needs [deid]."
+        ),
     ] = False,
     json_output: JsonOutput = False,
 ) -> None:

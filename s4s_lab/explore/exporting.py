@@ -66,9 +66,8 @@ def export(
         Whether `dicom_instance` keeps the patient's name, birth date and hospital number that image files carry. An
         export without them is not de-identified: the record's ids, dates and free text stay.
     images : bool
-        Whether de-identified copies of the image files are written below `images/`, listed in `images.csv`; the files
-        in the cache stay as they are. UIDs are made anew, so that nothing leads from a copy to the tables but the
-        participant's pseudonym; what pixels show is not changed. Needs the extra [deid].
+        Whether de-identified copies of the image files are written below `images/`, listed by their new UIDs in
+        `images.csv`; the files in the cache stay as they are. Needs the extra [deid].
 
     Returns
     -------
@@ -86,6 +85,15 @@ def export(
     -----
     S4SWarning
         When an image file has no copy, with the reason.
+
+    Notes
+    -----
+    In copies of images, private elements and tags unknown to the standard are removed, dates and times are all the same,
+    UIDs are made anew at random (alike within one export, no key is kept), name and Patient ID are the participant's
+    pseudonym. Pixels are as they are: files that declare text burnt into them have no copy, others are not looked at,
+    and faces stay. Manufacturer, model, technique, geometry, series and instance numbers stay, as do some free texts:
+    labels of overlays and contents, values in structured reports, titles of documents. No UID leads from a copy to
+    `dicom_instance`; numbers and geometry do, so hand on the one without the other.
 
     References
     ----------

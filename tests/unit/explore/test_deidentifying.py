@@ -91,6 +91,37 @@ def test_a_copy_shows_the_image_and_nobody(data: Dataset, tmp_path: Path, name: 
     assert kept.read_bytes() == contents[str(original.SOPInstanceUID)]
 
 
+def test_what_the_documentation_says_of_copies_is_so(data: Dataset, tmp_path: Path) -> None:
+    original = told("CT_small.dcm")
+    original.StudyDate, original.SeriesDate, original.AcquisitionTime = "20040119", "20040125", "101010"
+    original.PatientSex, original.PatientAge, original.EthnicGroup = "F", "060Y", "x"
+    original.InstitutionName, original.DeviceSerialNumber, original.ProtocolName = "General", "42", "Head"
+    original.SoftwareVersions, original.BodyPartExamined = "7.1", "HEAD"
+    original.add_new(0x60000022, "LO", "of the overlay")
+    original.add_new(0x60003000, "OW", bytes(8))
+    receive(data, original)
+    export(data, tmp_path / "out", tables=[], images=True)
+    (path,) = (tmp_path / "out" / "images").rglob("*.dcm")
+    copy = pydicom.dcmread(path)
+    assert copy.PixelData == original.PixelData
+    assert copy.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
+    assert not [tag for tag in copy.keys() if tag.is_private]  # noqa: SIM118  a data set yields elements
+    assert {copy.StudyDate, copy.SeriesDate, copy.PatientBirthDate} == {"00010101"}
+    assert float(copy.AcquisitionTime) == 0
+    assert (copy.PatientName, copy.PatientID, copy.PatientSex) == ("S-1", "S-1", "")
+    assert not {"PatientAge", "EthnicGroup", "StudyDescription", "PatientComments"} & set(copy.dir())
+    assert {copy.InstitutionName, copy.DeviceSerialNumber, copy.ProtocolName} == {"ANONYMIZED"}
+    stays = (
+        "Manufacturer SoftwareVersions BodyPartExamined KVP SOPClassUID SeriesNumber InstanceNumber PixelSpacing"
+        " ImagePositionPatient ImageOrientationPatient"
+    )
+    for keyword in stays.split():
+        assert (keyword, copy[keyword].value) == (keyword, original[keyword].value)
+    assert (0x60003000 in copy, copy[0x60000022].value) == (False, "of the overlay")
+    anew = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+    assert not {copy[keyword].value for keyword in anew} & {original[keyword].value for keyword in anew}
+
+
 def test_files_of_one_study_stay_together_and_no_two_exports_fit_each_other(data: Dataset, tmp_path: Path) -> None:
     first, second = told("CT_small.dcm"), told("CT_small.dcm")
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
