@@ -33,9 +33,7 @@ def run(
     ] = False,
     images: Annotated[
         bool,
-        typer.Option(
-            "--images", help="Write de-identified copies of the image files as well, pixels as they are; needs [deid]."
-        ),
+        typer.Option("--images", help="Write de-identified copies of images too, pixels as they are; needs [deid]."),
     ] = False,
     json_output: JsonOutput = False,
 ) -> None:

@@ -88,12 +88,12 @@ def export(
 
     Notes
     -----
-    In copies of images, private elements and tags unknown to the standard are removed, dates and times are all the same,
-    UIDs are made anew at random (alike within one export, no key is kept), name and Patient ID are the participant's
-    pseudonym. Pixels are as they are: files that declare text burnt into them have no copy, others are not looked at,
-    and faces stay. Manufacturer, model, technique, geometry, series and instance numbers stay, as do some free texts:
-    labels of overlays and contents, values in structured reports, titles of documents. No UID leads from a copy to
-    `dicom_instance`; numbers and geometry do, so hand on the one without the other.
+    In copies of images, private elements and tags unknown to the standard are removed, dates and times are the same in
+    all, UIDs are made anew at random (alike within one export, no key is kept), name and Patient ID are the
+    participant's pseudonym. Pixels are as they are: files that declare text burnt into them have no copy, others are
+    not looked at, and faces stay. Manufacturer, model, technique, geometry, series and instance numbers stay, as do
+    some free texts: labels of overlays and contents, values in structured reports, titles of documents. No UID leads
+    from a copy to `dicom_instance`; numbers and geometry do, so hand on the one without the other.
 
     References
     ----------
