@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
 
@@ -51,10 +51,11 @@ class BundleShape(msgspec.Struct):
 
 
 class HeadShape(msgspec.Struct):
-    """What tells a resource from others; the rest is passed over, and has to be JSON all the same."""
+    """What tells a resource from others; the rest is not decoded yet, and has to be JSON all the same."""
 
-    resource_type: Any = None
-    id: Any = None
+    resource_type: Any
+    id: Any
+    members: Mapping[str, msgspec.Raw]
 
 
 class _BundleMembers(msgspec.Struct, rename="camel"):
@@ -77,7 +78,10 @@ class _BundleMembers(msgspec.Struct, rename="camel"):
 def _number(digits: str) -> float | Decimal:
     # FHIR decimals know no bounds, Python's floats do: what they cannot hold stays exact instead of becoming infinite.
     value = float(digits)
-    return value if math.isfinite(value) else Decimal(digits)
+    try:
+        return value if math.isfinite(value) else Decimal(digits)
+    except InvalidOperation:
+        raise ValueError("its exponent is out of range") from None
 
 
 _BUNDLE_NAMES = {field.encode_name: field.name for field in fields(_BundleMembers) if field.name != "entry"}
@@ -137,7 +141,7 @@ def decode_head(raw: bytes, where: str) -> HeadShape:
     failure: UnexpectedAnswer
     try:
         members = _head.decode(content)
-        head = HeadShape(_value(members.get("resourceType")), _value(members.get("id")))
+        head = HeadShape(_value(members.get("resourceType")), _value(members.get("id")), members)
         # What a decoder passes over it does not check.
         if not content.isascii():
             content.decode("utf-8")
@@ -148,7 +152,7 @@ def decode_head(raw: bytes, where: str) -> HeadShape:
     else:
         if not isinstance(head.resource_type, str):
             failure = _no_resource(where)
-        elif _depth(content) > MAX_DEPTH:
+        elif _is_too_deep(content):
             failure = UnexpectedAnswer(f"{where} sent JSON nested deeper than {MAX_DEPTH} levels.", hint=_ASK_OPERATOR)
         else:
             _once(content, partial(_length, members), where)
@@ -195,8 +199,27 @@ def decode_checked(raw: bytes, where: str) -> dict[str, Any]:
     UnexpectedAnswer
         If it holds a number that no reader takes.
     """
+    value: dict[str, Any] = decode_value(raw.removeprefix(BOM), where)
+    return value
+
+
+def decode_value(raw: bytes | msgspec.Raw, where: str) -> Any:
+    """Decode one element of a resource whose head was decoded before.
+
+    Parameters
+    ----------
+    raw : bytes or Raw
+        JSON.
+    where : str
+        Whose answer it is, fit for a message.
+
+    Raises
+    ------
+    UnexpectedAnswer
+        If it holds a number that no reader takes.
+    """
     try:
-        value: dict[str, Any] = _decode_any(_plain(raw, where))
+        value = _decode_any(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         failure = _undecodable(where, error)
     else:
@@ -291,14 +314,19 @@ def _undecodable(where: str, error: Exception) -> UnexpectedAnswer:
     return UnexpectedAnswer(f"{where} sent what is no FHIR JSON: {reason}.", hint=_CHECK_ADDRESS)
 
 
-def _depth(content: bytes) -> int:
-    """Count how many objects and lists lie within each other; of JSON that could be decoded.
-
-    Brackets are all that is left, those in texts taken out; each round takes out the innermost pairs.
-    """
-    if b"\\" in content:
-        content = content.replace(b"\\\\", b"").replace(b'\\"', b"")
+def _is_too_deep(content: bytes) -> bool:
+    """Say of JSON that could be decoded whether more than 100 objects and lists lie within each other."""
     marks = content.translate(_ALIKE, _NOT_MARKS)
+    # Most resources have fewer of them in all.
+    if marks.count(b"[") <= MAX_DEPTH:
+        return False
+    if b"\\" in content:
+        marks = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ALIKE, _NOT_MARKS)
+    return _depth(marks) > MAX_DEPTH
+
+
+def _depth(marks: bytes) -> int:
+    """Count how many brackets lie within each other: those in texts go first, then the innermost pairs, in rounds."""
     # Texts without brackets are two quotes side by side now, and gone with this; the others take longer.
     brackets = marks.replace(b'""', b"")
     if b'"' in brackets:

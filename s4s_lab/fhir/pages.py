@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from msgspec import Raw
+
 from s4s_lab.errors import UnexpectedAnswer
-from s4s_lab.fhir.decoding import BundleShape, decode_bundle, decode_checked, decode_head, decode_resource
+from s4s_lab.fhir.decoding import (
+    BundleShape,
+    decode_bundle,
+    decode_checked,
+    decode_head,
+    decode_resource,
+    decode_value,
+)
 from s4s_lab.fhir.elements import objects, text
 from s4s_lab.fhir.outcomes import outcome_text
 from s4s_lab.net import Answer, shown
@@ -33,6 +42,8 @@ class Entry:
         As in the Bundle.
     raw : bytes
         The resource exactly as received.
+    members : mapping of str to Raw
+        Its elements by name, not decoded yet.
 
     References
     ----------
@@ -44,6 +55,22 @@ class Entry:
     mode: Mode
     full_url: str | None = field(repr=False)
     raw: bytes = field(repr=False)
+    members: Mapping[str, Raw] = field(repr=False)
+
+    def elements(self, *names: str) -> dict[str, Any]:
+        """Return some elements, decoded; those that it does not have are left out.
+
+        Parameters
+        ----------
+        *names : str
+            Which ones.
+
+        Raises
+        ------
+        UnexpectedAnswer
+            If one holds a number that no reader takes.
+        """
+        return {name: decode_value(self.members[name], "The server") for name in names if name in self.members}
 
     @property
     def resource(self) -> dict[str, Any]:
@@ -162,7 +189,7 @@ def entry_of(raw: bytes, where: str, wanted: str, *, said: object = None, full_u
         mode = "include"
     else:
         mode = "match"
-    return Entry(resource_type, text(head.id), mode, full_url, raw)
+    return Entry(resource_type, text(head.id), mode, full_url, raw, head.members)
 
 
 def _no_bundle(answer: Answer, bundle: BundleShape, where: str) -> UnexpectedAnswer:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from s4s_lab.fhir.elements import objects, text
 from s4s_lab.values.uids import bare_uid, is_uid
+
+PATIENT_ELEMENTS = ("patient", "subject", "beneficiary")
+"""Elements by which resources of the types that are pulled name their patient."""
 
 _DICOM_UID = "urn:dicom:uid"
 _URI = "urn:ietf:rfc:3986"
@@ -43,12 +47,12 @@ def _values(identifiers: list[dict[str, Any]], system: str) -> list[str]:
     return [value for value in values if value is not None]
 
 
-def patient_reference_of(resource: dict[str, Any]) -> str | None:
+def patient_reference_of(resource: Mapping[str, Any]) -> str | None:
     """Return the reference to the patient a resource is about, as the server wrote it.
 
     Parameters
     ----------
-    resource : dict
+    resource : mapping
         Any resource, STU3 or R4.
 
     Returns
@@ -60,7 +64,7 @@ def patient_reference_of(resource: dict[str, Any]) -> str | None:
     ----------
     FHIR STU3: ImagingStudy.patient, DiagnosticReport.subject, Coverage.beneficiary. FHIR R4: ImagingStudy.subject.
     """
-    for element in ("patient", "subject", "beneficiary"):
+    for element in PATIENT_ELEMENTS:
         for value in objects(resource.get(element)):
             if reference := text(value.get("reference")):
                 return reference.strip()

@@ -21,7 +21,7 @@ LOG_SCHEMA = pa.schema([
     _field("resource_id", pa.string(), "the resource's id, or what stands in for it", null=False),
     _field("version_id", pa.string(), "meta.versionId"),
     _field("last_updated", pa.timestamp("ms", "UTC"), "meta.lastUpdated, as the server says"),
-    _field("content_hash", pa.string(), "hash of the content without meta.versionId and meta.lastUpdated", null=False),
+    _field("content_hash", pa.string(), "hash of it without meta.versionId and meta.lastUpdated", null=False),
     _field("raw", pa.string(), "JSON as received; null in a tombstone"),
     _field("fhir_version", pa.string(), "stu3 or r4", null=False),
     _field("fell_out", pa.string(), "why the resource is no longer in the record; null in a received version"),

@@ -109,7 +109,7 @@ class Stage:
         resource_id, version_id, last_updated, content_hash
             As in `ResourceVersion`.
         raw : bytes
-            JSON exactly as received, UTF-8.
+            JSON exactly as received, decoded before: it is not looked at whether it is UTF-8.
 
         Raises
         ------
@@ -123,12 +123,13 @@ class Stage:
             self._flush()
 
     def _flush(self) -> None:
-        columns = zip(*self._pending, strict=True)
+        if not self._pending:
+            return
+        *columns, raws = zip(*self._pending, strict=True)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, _STAGED, strict=False)]
         self._pending, self._bytes = [], 0
-        if arrays:
-            with _written():
-                self._writer.write_batch(pa.record_batch(arrays, schema=_STAGED))
+        with _written():
+            self._writer.write_batch(pa.record_batch([*arrays, _texts(raws)], schema=_STAGED))
 
     def rows(self, places: Collection[int]) -> Iterator[pa.RecordBatch]:
         """Yield the versions at some places, in the order of arrival; nothing can be added after this.
@@ -201,6 +202,13 @@ def columns_of(versions: Sequence[ResourceVersion]) -> Iterator[dict[str, Any]]:
     """
     if versions:
         yield {name: [getattr(version, name) for version in versions] for name in vars(versions[0])}
+
+
+def _texts(raws: Sequence[bytes]) -> pa.StringArray:
+    """Return bytes that were decoded before as texts: Arrow would look a second time whether they are UTF-8."""
+    ends = np.zeros(len(raws) + 1, dtype=np.int32)
+    np.cumsum(np.fromiter(map(len, raws), np.int32, len(raws)), out=ends[1:])
+    return pa.StringArray.from_buffers(len(raws), pa.py_buffer(ends), pa.py_buffer(b"".join(raws)))
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from s4s_lab.fhir import Entry, content_hash
 from s4s_lab.lake import CurrentVersion
@@ -17,6 +16,9 @@ _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 Span = tuple[datetime, datetime]
 """From one moment to another, both aware."""
+
+Aside = Callable[[CurrentVersion, "Received"], bool]
+"""Says of the log's version and a received one of other content whether the received one is left aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Received:
     last_updated : datetime or None
         `meta.lastUpdated` when it can be read: it may be absent, constant or false.
     content_hash : str
-        sha256 of the canonical JSON without `meta.versionId` and `meta.lastUpdated`.
+        sha256 of what was received without `meta.versionId` and `meta.lastUpdated`.
     place : int
         Its number in the stage.
     """
@@ -44,26 +46,24 @@ class Received:
     place: int
 
 
-def received(entry: Entry, resource: Mapping[str, Any], place: int) -> Received:
+def received(entry: Entry, place: int) -> Received:
     """Return an entry's key, stamps and content hash.
 
     Parameters
     ----------
     entry : Entry
         A match of a search, or what a read gave.
-    resource : mapping
-        Its resource, decoded.
     place : int
         Its number in the stage.
     """
-    meta = resource.get("meta")
+    meta = entry.elements("meta").get("meta")
     meta = meta if isinstance(meta, dict) else {}
     version = meta.get("versionId")
     return Received(
         resource_id=entry.resource_id or resource_key(decode(entry.raw)),
         version_id=None if version is None else str(version),
         last_updated=_instant(meta.get("lastUpdated")),
-        content_hash=content_hash(resource),
+        content_hash=content_hash(entry.members),
         place=place,
     )
 
@@ -87,15 +87,14 @@ class Comparison:
     to_append: tuple[Received, ...] = ()
 
 
-def _kind(known: CurrentVersion | None, got: Received, *, keep_newer: bool, lag: Span | None) -> str:
+def _kind(known: CurrentVersion | None, got: Received, rewritten: Container[int], aside: Aside) -> str:
     if known is None:
         return "new"
     if known.fell_out is not None:
         return "returned"
-    if known.content_hash == got.content_hash:
+    if known.content_hash == got.content_hash or got.place in rewritten:
         return "unchanged"
-    aside = keep_newer and _is_older(got, known) and (lag is None or _lies_in(known.last_updated, lag))
-    return "stale" if aside else "changed"
+    return "stale" if aside(known, got) else "changed"
 
 
 def _is_older(one: Received | CurrentVersion, other: Received | CurrentVersion) -> bool:
@@ -117,6 +116,7 @@ def compare(
     *,
     keep_newer: bool,
     lag: Span | None = None,
+    rewritten: Container[int] = (),
 ) -> Comparison:
     """Sort what a pull brought by what the log already holds; duplicates fall away by content.
 
@@ -132,6 +132,8 @@ def compare(
     lag : (datetime, datetime), optional
         When given, a version is left aside only if the known one was updated between these two moments: a replica
         does not lag by days, so before them the record itself has gone back, or a clock was set.
+    rewritten : container of int
+        Places of versions that say what the log's say, written otherwise.
 
     References
     ----------
@@ -142,10 +144,14 @@ def compare(
         known = latest.get(item.resource_id)
         if known is None or not _is_older(item, known):
             latest[item.resource_id] = item
+
+    def aside(known: CurrentVersion, got: Received) -> bool:
+        return keep_newer and _is_older(got, known) and (lag is None or _lies_in(known.last_updated, lag))
+
     ids: dict[str, list[str]] = {"new": [], "changed": [], "returned": [], "unchanged": [], "stale": []}
     append = []
     for key, item in latest.items():
-        kind = _kind(current.get(key), item, keep_newer=keep_newer, lag=lag)
+        kind = _kind(current.get(key), item, rewritten, aside)
         ids[kind].append(key)
         if kind in ("new", "changed", "returned"):
             append.append(item)

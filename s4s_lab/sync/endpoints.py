@@ -15,6 +15,7 @@ from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import compare
 from s4s_lab.sync.listing import Listing, Source, staged
+from s4s_lab.sync.rewritten import rewritten
 from s4s_lab.sync.settling import GONE, tombstones
 from s4s_lab.values.instants import utc_now
 
@@ -94,8 +95,9 @@ def keep_endpoints(run: Keeping, source: Source, listing: Listing, *, again: boo
     wanted = _ids(listing.endpoints, source.fhir_url)
     answers = _read_each(source, [key for key in wanted if key not in have])
     stage = source.new_stage()
-    brought = [staged(stage, entry, entry.resource) for entry in (*listing.included, *answers.entries)]
-    comparison = compare(current, brought, keep_newer=False)
+    brought = [staged(stage, entry) for entry in (*listing.included, *answers.entries)]
+    same = rewritten(current, brought, stage, lambda keys: run.data.log.raw(run.record, "Endpoint", keys))
+    comparison = compare(current, brought, keep_newer=False, rewritten=same)
     fallen = {key: why for key, why in answers.gone.items() if key in current and current[key].fell_out is None}
     places = [item.place for item in comparison.to_append]
     gone = tombstones(fallen, current, "Endpoint", run.fhir_version)

@@ -8,7 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from s4s_lab.errors import PatientMismatch, UnexpectedAnswer
-from s4s_lab.fhir import Entry, Gone, Page, endpoint_references, outcome_text, patient_reference_of, read, search
+from s4s_lab.fhir import (
+    PATIENT_ELEMENTS,
+    Entry,
+    Gone,
+    Page,
+    endpoint_references,
+    outcome_text,
+    patient_reference_of,
+    read,
+    search,
+)
 from s4s_lab.lake import Stage
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import Received, received
@@ -101,11 +111,11 @@ def belongs_to(resource: Mapping[str, Any], patient_id: str) -> bool:
     Parameters
     ----------
     resource : mapping
-        A decoded resource.
+        A resource's elements, decoded.
     patient_id : str
         The patient that was asked for.
     """
-    reference = patient_reference_of(dict(resource))
+    reference = patient_reference_of(resource)
     if not reference or reference.startswith(("#", "urn:")):
         return True
     return reference.split("/_history/", 1)[0].rsplit("/", 1)[-1] == patient_id
@@ -127,19 +137,25 @@ class _Brought:
         if entry.mode == "outcome":
             self._source.tally.warn(f"the server remarks: {outcome_text(entry.resource)}")
         elif entry.mode == "match" and entry.resource_type == self._kind:
-            resource = entry.resource
-            if not belongs_to(resource, self._source.patient_id):
+            if not belongs_to(entry.elements(*PATIENT_ELEMENTS), self._source.patient_id):
                 raise PatientMismatch(
                     f"Among the {self._kind} resources asked for one patient, the server sent another patient's."
                 )
-            self.resources.append(staged(self.stage, entry, resource))
+            self.resources.append(staged(self.stage, entry))
             if self._kind == "ImagingStudy":
-                self.endpoints.update(dict.fromkeys(endpoint_references(resource)))
+                self.endpoints.update(dict.fromkeys(_endpoints_of(entry)))
         elif entry.resource_type == "Endpoint":
             self.included.setdefault((entry.resource_id, entry.raw), entry)
 
 
-def staged(stage: Stage, entry: Entry, resource: Mapping[str, Any]) -> Received:
+def _endpoints_of(study: Entry) -> list[str]:
+    series = bytes(study.members.get("series", b""))
+    # Series are most of a study, and mostly without endpoints of their own; a name may be written in escapes.
+    looked_at = ("endpoint", "series") if b"endpoint" in series or b"\\u" in series else ("endpoint",)
+    return endpoint_references(study.elements(*looked_at))
+
+
+def staged(stage: Stage, entry: Entry) -> Received:
     """Lay an entry's JSON down in a stage, and return what is to be known of it.
 
     Parameters
@@ -148,10 +164,8 @@ def staged(stage: Stage, entry: Entry, resource: Mapping[str, Any]) -> Received:
         Where to.
     entry : Entry
         A match of a search, or what a read gave.
-    resource : mapping
-        Its resource, decoded.
     """
-    item = received(entry, resource, len(stage))
+    item = received(entry, len(stage))
     stage.add(item.resource_id, item.version_id, item.last_updated, item.content_hash, entry.raw)
     return item
 
@@ -249,4 +263,4 @@ def _only(source: Source) -> Listing:
         source.tally.warn(f"the server has no {source.item.resource_type} to read (HTTP {entry.status})")
         return Listing((), source.new_stage(), _seen(None, None, 0.0))
     stage = source.new_stage()
-    return Listing((staged(stage, entry, entry.resource),), stage, _seen(None, None, 0.0))
+    return Listing((staged(stage, entry),), stage, _seen(None, None, 0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from s4s_lab.sync.filtering import query_text
 from s4s_lab.sync.listing import Listing, Source, everything
 from s4s_lab.sync.plan import PlanItem
 from s4s_lab.sync.reports import TypePull
+from s4s_lab.sync.rewritten import rewritten
 from s4s_lab.sync.settling import HELD_FOR, Settled, prober, settle, versions_to_append
 from s4s_lab.sync.watermark import LADDER, STARTED_LIKE_CEILING, before, next_interval, widened, with_jitter
 from s4s_lab.values.instants import from_millis, to_millis, utc_now
@@ -49,13 +51,18 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     source.tally.query = source.tally.query if asked.update else query_text(source)
     listing, complete = (asked.update, False) if asked.update else everything(source)
     asked = believed(source, asked, listing, advice)
+
+    def raws(keys: Sequence[str]) -> Mapping[str, str]:
+        return run.data.log.raw(run.record, kind, keys)
+
     settled = settle(
         current,
         listing,
         whole=complete,
         updated_until=_updated_until(asked, listing, advice),
         held_before=advice.held,
-        probe=prober(source, lambda keys: run.data.log.raw(run.record, kind, list(keys))),
+        probe=prober(source, raws),
+        rewritten=rewritten(current, listing.brought, listing.stage, raws),
     )
     # Endpoints first: when the server asks for time with them, nothing of the studies is committed unseen.
     again = asked.mode != "update" or bool(settled.comparison.to_append)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from s4s_lab.lake import CurrentVersion, ResourceVersion, StagedVersions
 from s4s_lab.sync.compare import Comparison, absent_from, compare, is_mass_vanishing
 from s4s_lab.sync.listing import Listing, Source, belongs_to
 from s4s_lab.sync.reports import Difference
+from s4s_lab.sync.rewritten import Raws
 from s4s_lab.sync.watermark import OVERLAP
 
 # What is left over is held, and probed first by the next run.
@@ -81,6 +82,7 @@ def settle(
     updated_until: datetime | None,
     held_before: frozenset[str] = frozenset(),
     probe: Probe,
+    rewritten: Container[int] = (),
 ) -> Settled:
     """Compare a listing with the log.
 
@@ -99,15 +101,17 @@ def settle(
     probe : callable
         Asks the server for absent ids: for each that it came to, a reason why it is gone, or None when it is still
         there.
+    rewritten : container of int
+        Places of received versions that say what the log's say, written otherwise.
 
     References
     ----------
     S4S imaging page: broad queries are repeated "to discover any data that may have fallen out of the record".
     """
     if not whole:
-        return Settled(compare(current, listing.brought, keep_newer=True), {})
+        return Settled(compare(current, listing.brought, keep_newer=True, rewritten=rewritten), {})
     lag = (listing.seen.instant - OVERLAP, listing.seen.instant + OVERLAP)
-    comparison = compare(current, listing.brought, keep_newer=True, lag=lag)
+    comparison = compare(current, listing.brought, keep_newer=True, lag=lag, rewritten=rewritten)
     absent = absent_from(current, listing.ids)
     active = sum(version.fell_out is None for version in current.values())
     late = _late(comparison, updated_until)
@@ -137,7 +141,7 @@ def _late(comparison: Comparison, updated_until: datetime | None) -> dict[str, t
     }
 
 
-def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -> Probe:
+def prober(source: Source, raws: Raws) -> Probe:
     """Return a probe that reads resources by the ids that the server gave them.
 
     Parameters

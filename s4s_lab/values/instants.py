@@ -12,12 +12,11 @@ _DATE_TIME = re.compile(
     r"(?P<zone>Z|[+-]\d\d:?\d\d)?)?)?)?",
     re.ASCII,
 )
+_UTC = (None, "Z", "+00:00")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _zone_offset(zone: str | None) -> timedelta:
-    if zone is None or zone == "Z":
-        return timedelta()
+def _zone_offset(zone: str) -> timedelta:
     sign = -1 if zone[0] == "-" else 1
     return sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
 
@@ -50,17 +49,18 @@ def parse_date_time(text: str) -> datetime:
     match = _DATE_TIME.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no FHIR date, dateTime or instant")
-    part = {name: int(value) for name, value in match.groupdict().items() if value and name not in ("fraction", "zone")}
-    fraction = int((match["fraction"] or "").ljust(3, "0")[:3])
-    second = part.get("second", 0)
-    if second == 60:
-        second, fraction = 59, 999
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    millisecond = int(fraction[:3].ljust(3, "0")) if fraction else 0
+    if second == "60":
+        second, millisecond = "59", 999
     local = datetime(
-        part["year"], part.get("month", 1), part.get("day", 1),
-        part.get("hour", 0), part.get("minute", 0), second, fraction * 1000, tzinfo=UTC,
+        int(year), int(month or 1), int(day or 1),
+        int(hour or 0), int(minute or 0), int(second or 0), millisecond * 1000, tzinfo=UTC,
     )  # fmt: skip
+    if zone in _UTC:
+        return local
     try:
-        return local - _zone_offset(match["zone"])
+        return local - _zone_offset(zone)
     except OverflowError:
         raise ValueError(f"{text!r} lies outside the years 1 to 9999 in UTC") from None
 

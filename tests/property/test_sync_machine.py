@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from s4s_lab import Dataset, PullReport, open_dataset, pull
 from s4s_lab.errors import NotEverything, S4SError
-from s4s_lab.fhir import content_hash
 from s4s_lab.lake import CurrentVersion, Ledger, ResourceLog
 from s4s_lab.lake.entries import read_entry
 from s4s_lab.sync.pulling import PullMode
@@ -28,6 +27,7 @@ from s4s_lab.sync.watermark import LADDER
 from tests.faults.server.clock import client_clock
 from tests.faults.server.record import FILTERS, Filter, Record, Version, VersionIds, study
 from tests.faults.server.wire import Reply, Talk, serving
+from tests.unit.lake.records import hash_of
 from tests.wire.sync.conftest import connection
 
 FULL = os.environ.get("S4S_FULL") == "1"
@@ -276,7 +276,10 @@ class Syncing(RuleBasedStateMachine):
             if everything or (self.reliable and honest and self.record.filter != "empty"):
                 later = self.record.history[KIND, key][version.number - 1 :]
                 assert key in after
-                assert after[key].content_hash in {content_hash(self.record.shown(v)) for v in later if v.content}, key
+                assert after[key].content_hash in {self._hash(v) for v in later if v.content}, key
+
+    def _hash(self, version: Version) -> str:
+        return hash_of(json.dumps(self.record.shown(version), ensure_ascii=False))
 
     def _is_last(self, key: str, version: Version) -> bool:
         """Say whether it can be told from outside that a version is the newest: by its number, else by its stamp."""
@@ -311,7 +314,7 @@ class Syncing(RuleBasedStateMachine):
             report = self._pull("broad")
             if not (report.differences["kind"] == "held").any():
                 break
-        server = {key: content_hash(self.record.shown(v)) for (_, key), v in self.record.present().items()}
+        server = {key: self._hash(v) for (_, key), v in self.record.present().items()}
         ours = {key: now.content_hash for key, now in self._current().items() if not now.fell_out}
         assert ours == server
         self.data.refresh()

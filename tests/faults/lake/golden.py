@@ -9,12 +9,10 @@ import json
 import sys
 import tarfile
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from s4s_lab import Dataset, open_dataset
-from s4s_lab.fhir import content_hash
 from s4s_lab.lake import PullRow, ResourceVersion
 from s4s_lab.values.instants import from_millis
 from tests.unit.lake.records import NOON, SOURCE, tombstone_of, version_of
@@ -46,7 +44,7 @@ def study(number: int) -> dict[str, Any]:
 
 def version(resource: dict[str, Any]) -> ResourceVersion:
     """Return a resource as a received version."""
-    return replace(version_of(resource), content_hash=content_hash(resource))
+    return version_of(resource)
 
 
 def commit(data: Dataset, versions: list[ResourceVersion], run: int) -> None:

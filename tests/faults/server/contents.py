@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-from tests.faults.server.faults import Bundle, fault, instead, sends, with_body, with_bundle
+from tests.faults.server.faults import Bundle, Effect, fault, instead, sends, with_body, with_bundle
 from tests.faults.server.wire import Reply, Talk, honest
 
 _HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
@@ -39,8 +39,8 @@ async def gzip_bomb_in_gzip(talk: Talk) -> None:
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 
-def _with_number(name: str, value: bytes) -> None:
-    with_body(name, lambda body: body.replace(b'"numberOfInstances": 1', b'"numberOfInstances": ' + value))
+def _with_number(name: str, value: bytes, effect: Effect = "refused") -> None:
+    with_body(name, lambda body: body.replace(b'"numberOfInstances": 1', b'"numberOfInstances": ' + value), effect)
 
 
 with_body("half the JSON", lambda body: body[: len(body) // 2])
@@ -52,7 +52,8 @@ with_body("a depth bomb outside", lambda _: b'{"resourceType": "Bundle", "entry"
 _with_number("NaN", b"NaN")
 _with_number("minus Infinity", b"-Infinity")
 _with_number("half a surrogate", b'"\\ud800"')
-_with_number("a number of 5,000 digits", b"9" * 5000)
+_with_number("a number of 5,000 digits", b"9" * 5000, "kept")
+_with_number("an exponent of 20 digits", b"1e" + b"9" * 20, "kept")
 _with_number("a depth bomb", b"[" * 100_000 + b"]" * 100_000)
 _with_number("nesting of 150 levels", b'{"x":' * 150 + b"1" + b"}" * 150)
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from tests.faults.server.wire import Fault, Reply, Talk, honest
 
 Bundle = dict[str, Any]
-Effect = Literal["refused", "harmless"]
-"""Either nothing may change, or the outcome is that of a run without the fault."""
+Effect = Literal["refused", "harmless", "kept"]
+"""Either nothing may change, or the outcome is that of a run without the fault, or the resource is kept as it came."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 
 from s4s_lab.dicom import DicomCache
 from s4s_lab.dicom.index import StudyKey
-from s4s_lab.fhir import content_hash
 from s4s_lab.lake import ConnectionRecord, Dataset, PullRow, ResourceVersion, maintenance
 from s4s_lab.lake.locks import Locks
 from tests.unit.dicom import depositing
 from tests.unit.dicom.samples import image_file
-from tests.unit.lake.records import NOON, SOURCE, Person, version_of
+from tests.unit.lake.records import NOON, SOURCE, Person, hash_of, version_of
 
 STUDY_UIDS = {0: "1.2.826.77.1", 1: "1.2.826.77.2"}
 ARCHIVE = "0123456789abcde"
@@ -27,7 +26,7 @@ ARCHIVE = "0123456789abcde"
 
 def hashed(version: ResourceVersion) -> ResourceVersion:
     """Give a version the content hash that a pull gives it."""
-    return replace(version, content_hash=content_hash(json.loads(version.raw or "{}")))
+    return replace(version, content_hash=hash_of(version.raw or "{}"))
 
 
 def pull(data: Dataset, person: Person, number: int) -> ConnectionRecord:

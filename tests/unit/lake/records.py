@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from s4s_lab.fhir import content_hash
+from s4s_lab.fhir.decoding import decode_head
 from s4s_lab.lake import ConnectionRecord, Dataset, ResourceVersion
 from s4s_lab.lake.delta import open_table
 
@@ -42,6 +43,11 @@ def read_person(test_data: Path, name: str) -> Person:
     return Person(wanted[0]["id"], (*wanted, *claims))
 
 
+def hash_of(raw: str) -> str:
+    """Return the content hash that a pull gives to a resource of this JSON."""
+    return content_hash(decode_head(raw.encode(), "The server").members)
+
+
 def version_of(resource: Resource, **changes: object) -> ResourceVersion:
     """Return a resource as a received version; `changes` are elements that differ."""
     raw = json.dumps(dict(resource) | changes)
@@ -50,7 +56,7 @@ def version_of(resource: Resource, **changes: object) -> ResourceVersion:
         resource_id=resource["id"],
         version_id=None,
         last_updated=None,
-        content_hash=hashlib.sha256(raw.encode()).hexdigest(),
+        content_hash=hash_of(raw),
         raw=raw,
         fhir_version="stu3",
     )

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s4s_lab.fhir import Entry, content_hash
+from s4s_lab.fhir import Entry, same_content
+from s4s_lab.fhir.pages import entry_of
 from s4s_lab.lake import CurrentVersion
 from s4s_lab.sync.compare import Received, absent_from, compare, is_mass_vanishing, received
 
@@ -28,12 +29,11 @@ def known(
 
 
 def entry(resource: dict[str, Any]) -> Entry:
-    kind = resource["resourceType"]
-    return Entry(kind, resource.get("id"), "match", None, json.dumps(resource).encode())
+    return entry_of(json.dumps(resource).encode(), "The server", resource["resourceType"])
 
 
 def taken(found: Entry) -> Received:
-    return received(found, found.resource, 0)
+    return received(found, 0)
 
 
 def test_each_resource_is_new_changed_unchanged_or_returned() -> None:
@@ -96,13 +96,41 @@ def test_what_was_appended_is_unchanged_the_next_time(page: list[tuple[str, str]
     assert again.unchanged == len(after)
 
 
-def test_the_content_hash_ignores_stamps_and_order_and_nothing_else() -> None:
-    one = {"resourceType": "Patient", "id": "a", "meta": {"versionId": "1", "lastUpdated": "x", "source": "s"}}
-    two = {"meta": {"source": "s", "versionId": "2"}, "id": "a", "resourceType": "Patient"}
-    assert content_hash(one) == content_hash(two)
-    assert content_hash(one) != content_hash(one | {"gender": "female"})
-    assert content_hash(one) != content_hash(one | {"meta": {"source": "t"}})
-    assert content_hash({"id": "a", "meta": None}) != content_hash({"id": "a"})
+def stamped(**changes: object) -> dict[str, Any]:
+    meta = {"versionId": "1", "lastUpdated": "2016-04-01T02:52:32Z", "source": "s"}
+    return {"resourceType": "Patient", "id": "a", "meta": meta, "active": True} | changes
+
+
+def test_the_content_hash_ignores_stamps_and_nothing_else() -> None:
+    one = stamped()
+    assert (
+        taken(entry(one)).content_hash == taken(entry(one | {"meta": {"source": "s", "versionId": "2"}})).content_hash
+    )
+    others: list[dict[str, Any]] = [
+        {"gender": "female"},
+        {"meta": {"source": "t"}},
+        {"meta": None},
+        {"id": "b"},
+        {"active": "true"},
+    ]
+    hashes = {taken(entry(stamped(**change))).content_hash for change in others}
+    assert len(hashes - {taken(entry(one)).content_hash}) == len(others)
+
+
+@pytest.mark.parametrize("space", [None, 2])
+def test_the_order_of_members_and_the_space_between_them_make_no_other_content(space: int | None) -> None:
+    one = stamped(name=[{"family": "für", "given": ["a", "b"]}])
+    other = {name: one[name] for name in reversed(one)} | {"name": [{"given": ["a", "b"], "family": "für"}]}
+    written = json.dumps(other, indent=space, ensure_ascii=space is None).encode()
+    assert taken(entry(one)).content_hash != received(entry_of(written, "The server", "Patient"), 0).content_hash
+    assert same_content(json.dumps(one).encode(), written)
+    assert not same_content(json.dumps(one | {"name": [{"given": ["b", "a"], "family": "für"}]}).encode(), written)
+
+
+def test_numbers_that_no_reader_takes_are_no_content_to_compare() -> None:
+    raw = json.dumps(stamped()).replace("true", "1e99999999999999999999").encode()
+    assert not same_content(raw, raw)
+    assert taken(entry_of(raw, "The server", "Patient")).version_id == "1"
 
 
 def test_a_study_without_id_is_known_by_its_uid() -> None:

@@ -411,3 +411,20 @@ def test_a_broad_pull_that_fails_is_told_as_one_with_the_last_check_that_stands(
     with pytest.warns(NotEverything):
         (failed,) = pull(link, data, mode="broad", types=TYPES).types
     assert (failed.outcome, failed.mode, failed.last_check) == ("failed", "broad", first.last_check)
+
+
+@pytest.mark.parametrize("mode", ["update", "broad"])
+def test_resources_that_a_server_writes_otherwise_than_before_are_unchanged(
+    server: FhirServer, link: Connection, data: Dataset, mode: PullMode
+) -> None:
+    server.put(*(study(n, now(), description="für", note=[{"text": "a", "x": [1, 2.50]}]) for n in range(4)))
+    pull(link, data, types=TYPES)
+    before = versions(data)
+    server.resources = {key: dict(reversed(content.items())) for key, content in server.resources.items()}
+    result = only(pull(link, data, types=TYPES, mode=mode))
+    assert (result.mode, result.new, result.changed, result.unchanged) == (mode, 0, 0, 4)
+    assert versions(data) == before
+    server.resources["s2"] |= {"note": [{"text": "b", "x": [1, 2.50]}]}
+    result = only(pull(link, data, types=TYPES, mode=mode))
+    assert (result.changed, result.unchanged) == (1, 3)
+    assert data.verify().outcome == "done"
