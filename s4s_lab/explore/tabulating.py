@@ -35,6 +35,8 @@ from s4s_lab.views import (
 Source = str | Path | Mapping[str, Any] | Iterable[str | Path | Mapping[str, Any]]
 AnyView = str | Path | Mapping[str, Any] | View
 _GROUP_ROWS = 100_000
+# Rows of wide tables are written sooner.
+_GROUP_BYTES = 16 << 20
 # So many values of a column are encoded at once.
 _AT_ONCE_ROWS = 16_384
 # Bundles are long lines.
@@ -190,6 +192,7 @@ class _Rows:
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
         self._ready = 0
+        self._size = 0
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -210,8 +213,11 @@ class _Rows:
         """Add rows; they are written when there are enough."""
         self._waiting.append(rows)
         self._ready += rows.num_rows
-        if self._ready >= _GROUP_ROWS:
+        self._size += rows.nbytes
+        if self._ready >= _GROUP_ROWS or self._size >= _GROUP_BYTES:
             self._write()
+            # What the allocator keeps for itself else grows with every row group.
+            pa.default_memory_pool().release_unused()
 
     def _write(self) -> None:
         waiting = self._waiting or [self._schema.empty_table()]
@@ -231,7 +237,7 @@ class _Rows:
         if self._ready:
             self._writer.write_table(self._coded.table(waiting))
         self.count += self._ready
-        self._waiting, self._ready = [], 0
+        self._waiting, self._ready, self._size = [], 0, 0
 
 
 def tabulate(source: Source, view: AnyView) -> pd.DataFrame:

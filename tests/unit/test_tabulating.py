@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from s4s_lab.errors import NotFhir, UsageError, ViewError
+from s4s_lab.explore import tabulating
 from s4s_lab.explore.tabulating import tabulate, tabulate_many, tabulate_to
 from s4s_lab.views import Document, load_view, packaged_views, run_views, table_schema
 from s4s_lab.views.projected import running
@@ -344,6 +345,9 @@ def test_files_appear_whole_private_and_with_the_rows_that_a_table_has(tmp_path:
     used = {name: file.metadata.row_group(0).column(i).has_dictionary_page for name, i in columns.items()}
     assert not used["study_uid"]
     assert used["source"]
+    told = {name for name, i in columns.items() if file.metadata.row_group(0).column(i).is_stats_set}
+    assert "number_of_series" in told
+    assert not {"study_uid", "source"} & told
     assert [one.name for one in target.parent.iterdir()] == ["t.parquet"]
 
 
@@ -357,6 +361,20 @@ def test_a_bad_file_leaves_no_file_and_views_without_rows_get_one(tmp_path: Path
     assert not list(tmp_path.glob("out/*"))
     assert tabulate_to([good], list(paths), paths) == {"imaging_study": 1, "patient": 0}
     assert pq.read_table(paths["patient"]).schema.equals(table_schema(load_view("patient")))
+
+
+def test_rows_that_wait_for_their_row_group_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tabulating, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(running, "_BATCH_BYTES", 1)
+    files = [write(tmp_path / f"{name}.json", study(name, uid="urn:oid:1.2", description="ä")) for name in "abc"]
+    target = tmp_path / "studies.parquet"
+    assert tabulate_to(files, ["imaging_study"], {"imaging_study": target}) == {"imaging_study": 3}
+    assert pq.ParquetFile(target).num_row_groups == 3
+    assert pq.read_table(target).select(["resource_id", "study_uid", "description"]).to_pylist() == [
+        {"resource_id": name, "study_uid": "1.2", "description": "ä"} for name in "abc"
+    ]
 
 
 def test_one_odd_resource_of_a_bundle_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
