@@ -216,8 +216,6 @@ class _Rows:
         self._size += rows.nbytes
         if self._ready >= _GROUP_ROWS or self._size >= _GROUP_BYTES:
             self._write()
-            # What the allocator keeps for itself else grows with every row group.
-            pa.default_memory_pool().release_unused()
 
     def _write(self) -> None:
         waiting = self._waiting or [self._schema.empty_table()]
