@@ -84,7 +84,11 @@ class Archive:
     def _answer(self, connection: socket.socket) -> None:
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            head += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                # A client that was killed after it had connected.
+                return
+            head += piece
         lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
         if lines[0].split(" ")[1].endswith("/metadata"):
