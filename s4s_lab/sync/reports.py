@@ -329,7 +329,7 @@ class FetchReport:
     def _repr_html_(self) -> str:
         from html import escape
 
-        table = self.table()[["state", "instances", "expected", "new", "bytes", "seconds"]].round({"seconds": 1})
+        table = self.table()[["state", "instances", "expected", "new", "bytes"]]
         notes = "".join(f"<li>{escape(text)}</li>" for text in self.errors())
         head = f"<p>Fetch: <b>{self.outcome}</b>; {self._summary()}</p>"
         return head + table.to_html(na_rep="", max_rows=_ROWS) + (f"<ul>{notes}</ul>" if notes else "")

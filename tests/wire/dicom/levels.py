@@ -109,7 +109,10 @@ class LevelArchive:
         with connection, contextlib.suppress(OSError):
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                head += connection.recv(65536)
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                head += piece
             tail = head.split(b" ")[1].decode().partition(f"/studies/{STUDY}")[2]
             if tail == "/metadata":
                 self.lists += 1
