@@ -13,8 +13,8 @@ from s4s_lab.net.tracing import Recording
 
 # The most that is read at once: a piece of this size is still in the processor's cache when it is hashed and written.
 _AT_ONCE = 256 << 10
-# Bodies of this size are worth a connection of their own; smaller ones leave theirs to the next request.
-_LARGE = 1 << 20
+# Bodies of this size are worth a connection of their own; smaller ones, as pages are, leave theirs to the next request.
+_LARGE = 4 << 20
 _NUMBER = re.compile(rb"\d{1,18}")
 
 

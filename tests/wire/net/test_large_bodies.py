@@ -13,7 +13,7 @@ from s4s_lab.net import HttpClient, Limits
 from tests.wire.net.conftest import talking
 from tests.wire.net.servers import Request, Script, Server, reply
 
-LARGE = random.Random(9).randbytes(5_000_003)  # noqa: S311  data, no secret
+LARGE = random.Random(9).randbytes(9_000_003)  # noqa: S311  data, no secret
 
 
 def chunked(body: bytes, size: int) -> bytes:
@@ -41,7 +41,7 @@ def streamed(server: Server, client: HttpClient) -> bytes:
         return b"".join(stream.chunks())
 
 
-@pytest.mark.parametrize("size", [1, 70_000, 1 << 20, (1 << 20) + 1, len(LARGE)])
+@pytest.mark.parametrize("size", [1, 70_000, 4 << 20, (4 << 20) + 1, len(LARGE)])
 @pytest.mark.parametrize("framing", ["length", "chunks", "end of the connection"])
 def test_a_body_comes_whole_however_it_is_framed(framing: str, size: int) -> None:
     body = LARGE[:size]
@@ -125,7 +125,7 @@ def test_a_server_that_falls_silent_within_a_body_ends_it_by_the_timeout(framing
     assert b"".join(got) == LARGE[:came]
 
 
-@pytest.mark.parametrize(("size", "connections"), [(100_000, 1), (len(LARGE), 2)])
+@pytest.mark.parametrize(("size", "connections"), [(100_000, 1), (4_000_000, 1), (len(LARGE), 2)])
 def test_only_a_large_body_takes_its_connection_along(size: int, connections: int) -> None:
     ports: list[int] = []
     body = LARGE[:size]
