@@ -1,7 +1,7 @@
 """FHIR over HTTP: what a server declares, searches page by page, reads, outcomes, addresses of images."""
 
 from s4s_lab.fhir.capability import Capability
-from s4s_lab.fhir.content import canonical_hash, content_hash, same_content
+from s4s_lab.fhir.content import canonical_hash, content_digest, content_hash
 from s4s_lab.fhir.endpoints import ImageAddress, endpoint_references, image_addresses
 from s4s_lab.fhir.outcomes import outcome_text
 from s4s_lab.fhir.pages import Entry, Page
@@ -17,13 +17,13 @@ __all__ = [
     "ImageAddress",
     "Page",
     "canonical_hash",
+    "content_digest",
     "content_hash",
     "endpoint_references",
     "image_addresses",
     "outcome_text",
     "patient_reference_of",
     "read",
-    "same_content",
     "search",
     "study_uid_of",
 ]

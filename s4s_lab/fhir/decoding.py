@@ -75,20 +75,27 @@ class _BundleMembers(msgspec.Struct, rename="camel"):
     signature: msgspec.Raw = _ABSENT
 
 
-def _number(digits: str) -> float | Decimal:
-    # FHIR decimals know no bounds, Python's floats do: what they cannot hold stays exact instead of becoming infinite.
+# FHIR's numbers know no bounds. What no float holds stays exact instead of becoming infinite; what no type of Python
+# holds stays a text, since one such number is no reason to lose a record.
+def _number(digits: str) -> float | Decimal | str:
     value = float(digits)
     try:
         return value if math.isfinite(value) else Decimal(digits)
     except InvalidOperation:
-        raise ValueError("its exponent is out of range") from None
+        return digits
+
+
+def _whole_number(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
 
 
 _BUNDLE_NAMES = {field.encode_name: field.name for field in fields(_BundleMembers) if field.name != "entry"}
 _bundle = msgspec.json.Decoder(_BundleMembers)
 _head = msgspec.json.Decoder(_Members)
 _any = msgspec.json.Decoder()
-_any_size = msgspec.json.Decoder(float_hook=_number)
 
 
 def decode_bundle(body: bytes, where: str) -> BundleShape:
@@ -173,7 +180,8 @@ def decode_resource(raw: bytes, where: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Numbers as float, or Decimal where no float can hold them. `NaN` and the like are no JSON.
+        Numbers as float, as Decimal where no float can hold them, as text where nothing can. `NaN` and the like are no
+        JSON.
 
     Raises
     ------
@@ -197,7 +205,7 @@ def decode_checked(raw: bytes, where: str) -> dict[str, Any]:
     Raises
     ------
     UnexpectedAnswer
-        If it holds a number that no reader takes.
+        If it is no JSON after all.
     """
     value: dict[str, Any] = decode_value(raw.removeprefix(BOM), where)
     return value
@@ -216,11 +224,11 @@ def decode_value(raw: bytes | msgspec.Raw, where: str) -> Any:
     Raises
     ------
     UnexpectedAnswer
-        If it holds a number that no reader takes.
+        If it is no JSON after all.
     """
     try:
         value = _decode_any(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         failure = _undecodable(where, error)
     else:
         return value
@@ -240,7 +248,7 @@ def _length(members: _Members, measure: _Measure) -> int:
     """Count the bytes of an object whose names come once each, without spaces and escapes in names."""
     # Two quotes, a colon and a comma for each; of brackets there are two, and a comma less.
     names = "".join(members).encode(errors="surrogatepass")
-    return 1 + 4 * len(members) + len(names) + sum(map(measure, members.values())) + (not members)
+    return 1 + 4 * len(members) + measure(names) + sum(map(measure, members.values())) + (not members)
 
 
 def _length_of_bundle(bundle: _BundleMembers, measure: _Measure) -> int:
@@ -289,7 +297,8 @@ def _decode_any(content: bytes | msgspec.Raw) -> Any:
     try:
         return _any.decode(content)
     except msgspec.ValidationError:
-        return _any_size.decode(content)
+        # The bytes were found to be JSON before.
+        return json.loads(bytes(content), parse_int=_whole_number, parse_float=_number, strict=False)
 
 
 def _plain(body: bytes, where: str) -> bytes:

@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from s4s_lab.errors import UnexpectedAnswer
 from s4s_lab.fhir.decoding import (
+    BOM,
     BundleShape,
     decode_bundle,
     decode_checked,
@@ -22,6 +23,9 @@ from s4s_lab.fhir.elements import objects, text
 from s4s_lab.fhir.outcomes import outcome_text
 from s4s_lab.net import Answer, shown
 from s4s_lab.values.instants import parse_date_time
+
+# What one undecoded element takes in memory beside its bytes.
+_MEMBER_BYTES = 128
 
 Mode = Literal["match", "include", "outcome"]
 
@@ -42,8 +46,8 @@ class Entry:
         As in the Bundle.
     raw : bytes
         The resource exactly as received.
-    members : mapping of str to Raw
-        Its elements by name, not decoded yet.
+    kept_members : mapping of str to Raw, optional
+        Its elements by name, not decoded yet, where they are few: of a page with millions of them memory holds none.
 
     References
     ----------
@@ -55,7 +59,12 @@ class Entry:
     mode: Mode
     full_url: str | None = field(repr=False)
     raw: bytes = field(repr=False)
-    members: Mapping[str, Raw] = field(repr=False)
+    kept_members: Mapping[str, Raw] | None = field(default=None, repr=False)
+
+    @property
+    def members(self) -> Mapping[str, Raw]:
+        """Its elements by name, in the order received, not decoded yet."""
+        return decode_head(self.raw, "The server").members if self.kept_members is None else self.kept_members
 
     def elements(self, *names: str) -> dict[str, Any]:
         """Return some elements, decoded; those that it does not have are left out.
@@ -68,9 +77,10 @@ class Entry:
         Raises
         ------
         UnexpectedAnswer
-            If one holds a number that no reader takes.
+            If it is no JSON after all.
         """
-        return {name: decode_value(self.members[name], "The server") for name in names if name in self.members}
+        members = self.members
+        return {name: decode_value(members[name], "The server") for name in names if name in members}
 
     @property
     def resource(self) -> dict[str, Any]:
@@ -79,7 +89,7 @@ class Entry:
         Raises
         ------
         UnexpectedAnswer
-            If it holds a number that no reader takes.
+            If it is no JSON after all.
         """
         return decode_checked(self.raw, "The server")
 
@@ -180,6 +190,8 @@ def entry_of(raw: bytes, where: str, wanted: str, *, said: object = None, full_u
     UnexpectedAnswer
         If it is no FHIR resource.
     """
+    if raw.startswith(BOM):
+        raise UnexpectedAnswer(f"{where} sent a resource that begins with a byte order mark.")
     head = decode_head(raw, where)
     resource_type: str = head.resource_type
     mode: Mode
@@ -189,7 +201,8 @@ def entry_of(raw: bytes, where: str, wanted: str, *, said: object = None, full_u
         mode = "include"
     else:
         mode = "match"
-    return Entry(resource_type, text(head.id), mode, full_url, raw, head.members)
+    few = len(head.members) * _MEMBER_BYTES <= len(raw)
+    return Entry(resource_type, text(head.id), mode, full_url, raw, head.members if few else None)
 
 
 def _no_bundle(answer: Answer, bundle: BundleShape, where: str) -> UnexpectedAnswer:

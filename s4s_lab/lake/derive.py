@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,17 +21,15 @@ from s4s_lab.lake import delta, durable
 from s4s_lab.lake.catalogue import catalogue, layout
 from s4s_lab.lake.log import LOG_SCHEMA, Patient, ResourceLog
 from s4s_lab.lake.scanning import Files, files_of
-from s4s_lab.lake.state import KEY, ORDER, standing
+from s4s_lab.lake.state import NAMED_BY, names_of, standing
 from s4s_lab.views import FhirVersion, Provenance, Subject, View, decode, run_views
 
 __all__ = ["Derivation", "catalogue", "layout", "spooled"]
 # For each table; up to nine share one pass over the log.
 _IN_MEMORY = 2 << 20
 _TYPE = "resource_type"
-# What names a row of the log among those of its type, and decides which version of a resource holds.
-_NAMED_BY = tuple(name for name in (*KEY, *ORDER) if name != _TYPE)
-_PLACES = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fell_out")])
-_WHOLE = pa.schema([LOG_SCHEMA.field(name) for name in (*_NAMED_BY, "fhir_version", "raw")])
+_PLACES = pa.schema([LOG_SCHEMA.field(name) for name in (*NAMED_BY, "fell_out")])
+_WHOLE = pa.schema([LOG_SCHEMA.field(name) for name in (*NAMED_BY, "fhir_version", "raw")])
 # So much JSON at once: memory does not grow with a participant's record.
 _AT_ONCE = 512
 
@@ -111,10 +109,10 @@ def _standing(
     if patients is not None:
         places = _of(places, patients)
     typed = standing(places.append_column(_TYPE, pa.repeat(pa.scalar(resource_type), places.num_rows)))
-    wanted = dict(zip(_names(typed), typed["fell_out_at"].to_pylist(), strict=True))
+    wanted = dict(zip(names_of(typed), typed["fell_out_at"].to_pylist(), strict=True))
     for batch in files.stream(_WHOLE, _AT_ONCE):
         # Each once, should two rows of the log have one name.
-        holds = [(wanted.pop(name),) if name in wanted else None for name in _names(batch)]
+        holds = [(wanted.pop(name),) if name in wanted else None for name in names_of(batch)]
         for moment in dict.fromkeys(one[0] for one in holds if one is not None):
             chosen = [one is not None and one[0] == moment for one in holds]
             yield moment, batch.filter(pa.array(chosen))
@@ -147,10 +145,6 @@ def _is_readable(raw: str) -> bool:
     except NotFhir:
         return False
     return True
-
-
-def _names(rows: pa.Table | pa.RecordBatch) -> list[tuple[Any, ...]]:
-    return list(zip(*(rows.column(name).to_pylist() for name in _NAMED_BY), strict=True))
 
 
 class Spool:

@@ -20,8 +20,9 @@ from typing import Any
 import pandas as pd
 
 from s4s_lab.dicom import DicomCache
-from s4s_lab.errors import AuthorizationError, DatasetError, NotInDataset, UsageError
+from s4s_lab.errors import AuthorizationError, DatasetError, NotInDataset, UnexpectedAnswer, UsageError
 from s4s_lab.fhir import study_uid_of
+from s4s_lab.fhir.decoding import decode_checked
 from s4s_lab.lake import delta, durable
 from s4s_lab.lake.connections import Connections
 from s4s_lab.lake.entries import newest_version
@@ -215,7 +216,10 @@ class Forgetting:
             # A damaged file goes with the participant when it holds nobody else; the index names most studies.
             return
         for raw in found:
-            uid = study_uid_of(json.loads(raw))
+            try:
+                uid = study_uid_of(decode_checked(raw.encode(), "The log"))
+            except UnexpectedAnswer:  # not even JSON any more: it names nothing
+                continue
             # A name of a file is made of it.
             if uid is not None and set(uid) <= set("0123456789."):
                 yield uid

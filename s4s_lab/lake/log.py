@@ -19,8 +19,9 @@ from s4s_lab.lake.connections import ConnectionRecord
 from s4s_lab.lake.entries import entry_path, read_entry
 from s4s_lab.lake.locks import Locks
 from s4s_lab.lake.log_rows import LOG_SCHEMA, batches
+from s4s_lab.lake.scanning import files_of
 from s4s_lab.lake.staging import ResourceVersion, StagedVersions, columns_of
-from s4s_lab.lake.state import digest, newest
+from s4s_lab.lake.state import NAMED_BY, digest, names_of, newest
 from s4s_lab.values.instants import from_millis, to_millis
 
 __all__ = ["LOG_SCHEMA", "CurrentVersion", "Patient", "ResourceLog", "create_log"]
@@ -29,6 +30,11 @@ Patient = tuple[str, str]
 
 
 _WITHOUT_RAW = pa.schema([field for field in LOG_SCHEMA if field.name != "raw"])
+_NAMES = pa.schema([LOG_SCHEMA.field(name) for name in (*NAMED_BY, "fell_out")])
+_JSON = pa.schema([LOG_SCHEMA.field(name) for name in (*NAMED_BY, "raw")])
+_ID = NAMED_BY.index("resource_id")
+# So many rows with their JSON are in memory at a time.
+_AT_ONCE = 512
 _SETTINGS = {
     "delta.appendOnly": "true",
     # No statistics over raw JSON: they would repeat parts of records in the log entries.
@@ -200,22 +206,46 @@ class ResourceLog:
         resource_ids : collection of str, optional
             Which ones; all when None.
         """
-        rows = self._of(record, resource_type, LOG_SCHEMA, resource_ids)
-        rows = newest(rows.filter(pc.is_valid(rows["raw"])))
-        return dict(zip(rows["resource_id"].to_pylist(), rows["raw"].to_pylist(), strict=True))
+        return dict(self.each_raw(record, resource_type, resource_ids))
 
-    def _of(
-        self,
-        record: ConnectionRecord,
-        resource_type: str,
-        schema: pa.Schema,
-        resource_ids: Collection[str] | None = None,
-    ) -> pa.Table:
-        patient = (record.fhir_url, record.patient_id)
-        where = f"resource_type = {delta.literal(resource_type)} AND {self.predicate([patient])}"
+    def each_raw(
+        self, record: ConnectionRecord, resource_type: str, resource_ids: Collection[str] | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the same one after the other, in no order: memory holds a few of them, and no earlier version.
+
+        Parameters
+        ----------
+        record, resource_type, resource_ids
+            As for `raw`.
+
+        Yields
+        ------
+        (str, str)
+            Id and JSON.
+        """
+        if resource_ids is not None and not resource_ids:
+            return
+        files = files_of(delta.open_table(self.path), self._where(record, resource_type))
+        rows = files.read(_NAMES)
+        whose = pc.and_(pc.equal(rows["source"], record.fhir_url), pc.equal(rows["patient_id"], record.patient_id))
+        rows = rows.filter(pc.and_(whose, pc.is_null(rows["fell_out"])))
+        rows = newest(rows.append_column("resource_type", pa.repeat(pa.scalar(resource_type), rows.num_rows)))
         if resource_ids is not None:
-            where += f" AND {_one_of('resource_id', resource_ids)}"
-        return delta.read(delta.open_table(self.path), schema, where=where)
+            rows = rows.filter(pc.is_in(rows["resource_id"], value_set=pa.array(resource_ids, pa.string())))
+        wanted = set(names_of(rows))
+        for batch in files.stream(_JSON, _AT_ONCE) if wanted else ():
+            for name, raw in zip(names_of(batch), batch["raw"], strict=True):
+                if name in wanted:
+                    # Each once, should two rows of the log have one name.
+                    wanted.discard(name)
+                    yield name[_ID], raw.as_py()
+
+    def _of(self, record: ConnectionRecord, resource_type: str, schema: pa.Schema) -> pa.Table:
+        return delta.read(delta.open_table(self.path), schema, where=self._where(record, resource_type))
+
+    def _where(self, record: ConnectionRecord, resource_type: str) -> str:
+        patient = (record.fhir_url, record.patient_id)
+        return f"resource_type = {delta.literal(resource_type)} AND {self.predicate([patient])}"
 
     def predicate(self, patients: Collection[Patient]) -> str:
         """Return the SQL predicate that selects patients, bucket by bucket, here and in derived tables.

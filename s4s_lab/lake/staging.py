@@ -146,13 +146,14 @@ class Stage:
             self._ended = True
         chosen = np.zeros(self._count, dtype=np.bool_)
         chosen[np.fromiter(places, dtype=np.int64, count=len(places))] = True
-        self._file.seek(0)
         begin = 0
-        for batch in pa.ipc.open_stream(self._file):
-            mask = chosen[begin : begin + batch.num_rows]
-            begin += batch.num_rows
-            if mask.any():
-                yield batch if mask.all() else batch.filter(pa.array(mask))
+        with _written():
+            self._file.seek(0)
+            for batch in pa.ipc.open_stream(self._file):
+                mask = chosen[begin : begin + batch.num_rows]
+                begin += batch.num_rows
+                if mask.any():
+                    yield batch if mask.all() else batch.filter(pa.array(mask))
 
     def versions(
         self, places: Collection[int], resource_type: str, fhir_version: str, then: Sequence[ResourceVersion] = ()

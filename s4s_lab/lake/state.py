@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,21 @@ KEY = ("source", "patient_id", "resource_type", "resource_id")
 # Versions of one resource are written by one pull after the other, each of which had seen the log that the one before
 # made: so the version of the log that the writer saw orders them, whatever compaction does to files.
 ORDER = ("after_version", "received_at", "position")
+
+
+# What names a row of the log among those of its type, and decides which version of a resource holds.
+NAMED_BY = tuple(name for name in (*KEY, *ORDER) if name != "resource_type")
+
+
+def names_of(rows: pa.Table | pa.RecordBatch) -> list[tuple[Any, ...]]:
+    """Return what names each row among those of its type.
+
+    Parameters
+    ----------
+    rows : pa.Table or pa.RecordBatch
+        With the columns of `NAMED_BY`.
+    """
+    return list(zip(*(rows.column(name).to_pylist() for name in NAMED_BY), strict=True))
 
 
 def newest(rows: pa.Table) -> pa.Table:

@@ -327,9 +327,9 @@ def _is_as_received(raw: str, digest: str) -> bool:
         return False
     try:
         head = decode_head(raw.encode(), "The log")
+        return content_hash(head.members) == digest or canonical_hash(raw.encode()) == digest
     except UnexpectedAnswer:
         return False
-    return content_hash(head.members) == digest or canonical_hash(raw.encode()) == digest
 
 
 def verified(check: Verifying) -> VerifyReport:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from s4s_lab.errors import NotReachable, S4SError, ServerError, UnexpectedAnswer, Waiting
 from s4s_lab.fhir import Entry, Gone, read
+from s4s_lab.fhir.decoding import decode_checked
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.net import HttpClient
 from s4s_lab.sync.compare import compare
@@ -96,7 +97,7 @@ def keep_endpoints(run: Keeping, source: Source, listing: Listing, *, again: boo
     answers = _read_each(source, [key for key in wanted if key not in have])
     stage = source.new_stage()
     brought = [staged(stage, entry) for entry in (*listing.included, *answers.entries)]
-    same = rewritten(current, brought, stage, lambda keys: run.data.log.raw(run.record, "Endpoint", keys))
+    same = rewritten(current, brought, stage, partial(run.data.log.each_raw, run.record, "Endpoint"))
     comparison = compare(current, brought, keep_newer=False, rewritten=same)
     fallen = {key: why for key, why in answers.gone.items() if key in current and current[key].fell_out is None}
     places = [item.place for item in comparison.to_append]
@@ -182,4 +183,4 @@ class EndpointLookup:
             if not isinstance(answer, Gone):
                 return answer.resource
         raw = self._kept.get(endpoint_id(reference, self._fhir_url) or "")
-        return None if raw is None else json.loads(raw)
+        return None if raw is None else decode_checked(raw.encode(), "The log")

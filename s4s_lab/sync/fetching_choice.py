@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from s4s_lab.errors import NotInDataset, UsageError
 from s4s_lab.fhir import study_uid_of
+from s4s_lab.fhir.decoding import decode_checked
 from s4s_lab.lake import ConnectionRecord, Dataset
 from s4s_lab.values.uids import bare_uid
 
@@ -58,10 +58,10 @@ def chosen_studies(studies: Wanted, data: Dataset, record: ConnectionRecord) -> 
 def _studies_of(data: Dataset, record: ConnectionRecord) -> dict[str, dict[str, Any]]:
     """Return what the record shows of ImagingStudy now, by study UID; those without one by `no study UID: <id>`."""
     current = data.log.current(record, "ImagingStudy")
-    present = [key for key, version in current.items() if version.fell_out is None]
+    present = {key for key, version in current.items() if version.fell_out is None}
     studies = {}
-    for key, raw in data.log.raw(record, "ImagingStudy", present).items():
-        study = json.loads(raw)
+    for key, raw in data.log.each_raw(record, "ImagingStudy", present):
+        study = decode_checked(raw.encode(), "The log")
         studies[study_uid_of(study) or f"no study UID: {key}"] = study
     return studies
 

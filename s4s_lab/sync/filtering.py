@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from s4s_lab.errors import UnexpectedAnswer
 from s4s_lab.fhir import Entry, search
+from s4s_lab.fhir.decoding import decode_checked
 from s4s_lab.lake import CurrentVersion
 from s4s_lab.sync.listing import Listing, Source, ask_twice_if_short, of_patient
 from s4s_lab.sync.reports import Filter
@@ -226,7 +226,7 @@ def stamps_of(raws: Mapping[str, str], current: Mapping[str, CurrentVersion]) ->
     current : mapping of str to CurrentVersion
         The log's newest versions by id.
     """
-    resources = {key: json.loads(raw) for key, raw in raws.items()}
+    resources = {key: decode_checked(raw.encode(), "The log") for key, raw in raws.items()}
     return [
         Stamps(key, _set(current[key].last_updated), _started(resource))
         for key, resource in resources.items()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from s4s_lab.connection import Connection
 from s4s_lab.lake import StagedVersions
@@ -51,18 +51,14 @@ def pull_type(run: Run, source: Source, advice: Advice) -> TypePull:
     source.tally.query = source.tally.query if asked.update else query_text(source)
     listing, complete = (asked.update, False) if asked.update else everything(source)
     asked = believed(source, asked, listing, advice)
-
-    def raws(keys: Sequence[str]) -> Mapping[str, str]:
-        return run.data.log.raw(run.record, kind, keys)
-
     settled = settle(
         current,
         listing,
         whole=complete,
         updated_until=_updated_until(asked, listing, advice),
         held_before=advice.held,
-        probe=prober(source, raws),
-        rewritten=rewritten(current, listing.brought, listing.stage, raws),
+        probe=prober(source, partial(run.data.log.raw, run.record, kind)),
+        rewritten=rewritten(current, listing.brought, listing.stage, partial(run.data.log.each_raw, run.record, kind)),
     )
     # Endpoints first: when the server asks for time with them, nothing of the studies is committed unseen.
     again = asked.mode != "update" or bool(settled.comparison.to_append)

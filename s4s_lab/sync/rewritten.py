@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from s4s_lab.fhir import same_content
+from s4s_lab.fhir import content_digest
 from s4s_lab.lake import CurrentVersion, Stage
 from s4s_lab.sync.compare import Received
 
-Raws = Callable[[Sequence[str]], Mapping[str, str]]
-"""Gives the log's JSON of ids."""
-
-# A server that was brought up to date may write every resource anew: so many are in memory at a time.
-_AT_ONCE = 5_000
+EachRaw = Callable[[Sequence[str]], Iterable[tuple[str, str]]]
+"""Gives the log's JSON of ids, one after the other."""
 
 
 def rewritten(
-    current: Mapping[str, CurrentVersion], brought: Sequence[Received], stage: Stage, raws: Raws
+    current: Mapping[str, CurrentVersion], brought: Sequence[Received], stage: Stage, each_raw: EachRaw
 ) -> frozenset[int]:
     """Return the places of received versions whose bytes differ from the log's and whose content does not.
+
+    Both are read once and none is kept, so that a server which writes every resource anew costs time alone.
 
     Parameters
     ----------
@@ -28,19 +27,20 @@ def rewritten(
         In the order of arrival.
     stage : Stage
         Where their JSON lies.
-    raws : callable
+    each_raw : callable
         Gives the log's JSON of ids.
     """
     differing = [item for item in brought if _differs(current.get(item.resource_id), item)]
-    same: set[int] = set()
-    for begin in range(0, len(differing), _AT_ONCE):
-        some = differing[begin : begin + _AT_ONCE]
-        kept = raws([item.resource_id for item in some])
-        came = (raw for batch in stage.rows([item.place for item in some]) for raw in batch["raw"].to_pylist())
-        for item, raw in zip(some, came, strict=True):
-            if same_content(kept.get(item.resource_id, "").encode(), raw.encode()):
-                same.add(item.place)
-    return frozenset(same)
+    if not differing:
+        return frozenset()
+    ours = {key: content_digest(raw) for key, raw in each_raw([item.resource_id for item in differing])}
+    theirs = (
+        content_digest(raw.as_py())
+        for batch in stage.rows([item.place for item in differing])
+        for raw in batch.column("raw")
+    )
+    pairs = zip(differing, theirs, strict=True)
+    return frozenset(item.place for item, digest in pairs if digest and digest == ours.get(item.resource_id))
 
 
 def _differs(known: CurrentVersion | None, got: Received) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from s4s_lab.errors import NotReachable, ServerError, UnexpectedAnswer, Waiting
-from s4s_lab.fhir import Gone, read
+from s4s_lab.fhir import PATIENT_ELEMENTS, Gone, read
+from s4s_lab.fhir.decoding import decode_checked
 from s4s_lab.lake import CurrentVersion, ResourceVersion, StagedVersions
 from s4s_lab.sync.compare import Comparison, absent_from, compare, is_mass_vanishing
 from s4s_lab.sync.listing import Listing, Source, belongs_to
 from s4s_lab.sync.reports import Difference
-from s4s_lab.sync.rewritten import Raws
 from s4s_lab.sync.watermark import OVERLAP
 
 # What is left over is held, and probed first by the next run.
@@ -141,7 +140,7 @@ def _late(comparison: Comparison, updated_until: datetime | None) -> dict[str, t
     }
 
 
-def prober(source: Source, raws: Raws) -> Probe:
+def prober(source: Source, raws: Callable[[Sequence[str]], Mapping[str, str]]) -> Probe:
     """Return a probe that reads resources by the ids that the server gave them.
 
     Parameters
@@ -169,7 +168,7 @@ def prober(source: Source, raws: Raws) -> Probe:
 
 
 def _can_be_read(key: str, raw: str) -> bool:
-    return _READABLE.fullmatch(key) is not None and json.loads(raw).get("id") == key
+    return _READABLE.fullmatch(key) is not None and decode_checked(raw.encode(), "The log").get("id") == key
 
 
 def _asked_for(source: Source, key: str) -> str | None:
@@ -186,7 +185,7 @@ def _asked_for(source: Source, key: str) -> str | None:
         return None
     if isinstance(answer, Gone):
         return _REASONS.get(answer.status, f"HTTP {answer.status}")
-    if not belongs_to(answer.resource, source.patient_id):
+    if not belongs_to(answer.elements(*PATIENT_ELEMENTS), source.patient_id):
         return "belongs to another patient"
     source.tally.warn("a search leaves out a resource that can still be read; it is kept")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from s4s_lab.errors import NotFhir
 from s4s_lab.views.heads import Provenance
-from s4s_lab.views.numbers import exact_number
+from s4s_lab.views.numbers import exact_number, whole_number
 
 _UNKNOWN = Provenance()
 
@@ -53,6 +54,14 @@ class Document:
 _DECODER = msgspec.json.Decoder(float_hook=exact_number)
 
 
+def _decoded(text: bytes | str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except msgspec.ValidationError:
+        # It is JSON, with a whole number of more digits than this decoder takes.
+        return json.loads(text, parse_int=whole_number, parse_float=exact_number)
+
+
 def decode(text: bytes | str, place: str = "The text") -> Any:
     """Decode JSON with exact decimals.
 
@@ -69,7 +78,7 @@ def decode(text: bytes | str, place: str = "The text") -> Any:
         If it is no JSON.
     """
     try:
-        return _DECODER.decode(text)
+        return _decoded(text)
     except (ValueError, RecursionError) as error:
         raise NotFhir(f"{place} is no JSON: {error}.") from None
 

@@ -34,6 +34,20 @@ def exact_number(text: str) -> Decimal:
         return Decimal("Infinity")
 
 
+def whole_number(text: str) -> int | Decimal:
+    """Return a whole JSON number; one of more digits than Python reads is infinite, which no column takes.
+
+    Parameters
+    ----------
+    text : str
+        The number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal("Infinity")
+
+
 as_number = msgspec.json.Decoder(float_hook=exact_number).decode
 
 

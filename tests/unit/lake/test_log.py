@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -146,3 +147,30 @@ def test_compaction_moves_rows_and_changes_no_state(data: Dataset, darcy: Person
     assert data.arrow("imaging_study").equals(table)
     entry = read_entry(data.path("imaging_study"), versions(data)["imaging_study"])
     assert (entry.transactions, entry.added) == ({"resources": data.log.version}, ())
+
+
+def test_of_a_history_each_newest_version_comes_once(data: Dataset, darcy: Person) -> None:
+    record = connect(data, darcy)
+    for number in range(3):
+        put(data, record, [version_of(darcy.study, description=str(number))])
+    put(data, record, [tombstone_of(darcy.study)])
+    key = darcy.study["id"]
+    assert [json.loads(raw)["description"] for _, raw in data.log.each_raw(record, "ImagingStudy", [key])] == ["2"]
+    assert dict(data.log.each_raw(record, "ImagingStudy", [])) == {}
+    other = data.connection(SOURCE, "somebody else")
+    assert data.log.raw(other, "ImagingStudy") == {}
+
+
+def test_any_number_of_ids_is_looked_up_on_any_stack(data: Dataset) -> None:
+    record = data.connection(SOURCE, "p")
+    ids = [f"e{number}'\"x" for number in range(40_000)]
+    put(data, record, [ResourceVersion("Endpoint", key, None, None, "h", "{}", "stu3") for key in ids])
+    found: list[int] = []
+    before = threading.stack_size(1 << 19)
+    try:
+        looking = threading.Thread(target=lambda: found.append(len(data.log.raw(record, "Endpoint", ids))))
+        looking.start()
+    finally:
+        threading.stack_size(before)
+    looking.join()
+    assert found == [40_000]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s4s_lab.fhir import Entry, same_content
+from s4s_lab.fhir import Entry, content_digest
 from s4s_lab.fhir.pages import entry_of
 from s4s_lab.lake import CurrentVersion
 from s4s_lab.sync.compare import Received, absent_from, compare, is_mass_vanishing, received
@@ -123,14 +123,32 @@ def test_the_order_of_members_and_the_space_between_them_make_no_other_content(s
     other = {name: one[name] for name in reversed(one)} | {"name": [{"given": ["a", "b"], "family": "für"}]}
     written = json.dumps(other, indent=space, ensure_ascii=space is None).encode()
     assert taken(entry(one)).content_hash != received(entry_of(written, "The server", "Patient"), 0).content_hash
-    assert same_content(json.dumps(one).encode(), written)
-    assert not same_content(json.dumps(one | {"name": [{"given": ["b", "a"], "family": "für"}]}).encode(), written)
+    assert content_digest(json.dumps(one)) == content_digest(written.decode())
+    turned = one | {"name": [{"family": "für", "given": ["b", "a"]}]}
+    assert content_digest(json.dumps(turned)) != content_digest(written.decode())
 
 
-def test_numbers_that_no_reader_takes_are_no_content_to_compare() -> None:
-    raw = json.dumps(stamped()).replace("true", "1e99999999999999999999").encode()
-    assert not same_content(raw, raw)
-    assert taken(entry_of(raw, "The server", "Patient")).version_id == "1"
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("0.12345678901234567891", "0.12345678901234567892"), ("2.5", "2.50"), ("1e400", '"1E+400"'), ("1", '"1"'),
+     ("1", "[1]"), ('{"x":1,"x":2}', '{"x":3,"x":2}'), ('{"x":1,"x":2}', '{"x":1,"x":2}'), ("null", "false")],
+)  # fmt: skip
+def test_what_says_something_else_has_another_digest(one: str, other: str) -> None:
+    said = [content_digest(f'{{"resourceType": "Patient", "value": {value}}}') for value in (one, other)]
+    assert None in said or said[0] != said[1]
+
+
+@pytest.mark.parametrize("stamps", ["1e99999999999999999999", "9" * 5000])
+def test_numbers_that_no_type_holds_are_kept_and_told_apart(stamps: str) -> None:
+    raw = f'{{"resourceType": "Patient", "id": "a", "meta": {{"versionId": {stamps}}}, "x": {stamps}}}'
+    assert taken(entry_of(raw.encode(), "The server", "Patient")).version_id == stamps
+    assert content_digest(raw) == content_digest(raw.replace("versionId", "lastUpdated")) is not None
+
+
+def test_names_of_any_kind_make_no_two_contents_one() -> None:
+    pair = (b'{"resourceType":"P","":{},"\\u0000":1}', b'{"resourceType":"P","\\u0000":{},"":1}')
+    first, second = (taken(entry_of(raw, "The server", "P")).content_hash for raw in pair)
+    assert first != second
 
 
 def test_a_study_without_id_is_known_by_its_uid() -> None:

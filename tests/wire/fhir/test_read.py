@@ -40,6 +40,14 @@ def test_a_byte_order_mark_is_no_part_of_a_resource() -> None:
     assert entry.raw == RAW
 
 
+def test_two_byte_order_marks_are_no_resource() -> None:
+    with (
+        talking(answers(reply(200, body=2 * b"\xef\xbb\xbf" + RAW))) as (server, client),
+        pytest.raises(UnexpectedAnswer, match="begins with a byte order mark"),
+    ):
+        read(client, server.url, "Endpoint/e1")
+
+
 @pytest.mark.parametrize("status", [404, 410, 403])
 def test_what_is_not_there_is_gone(status: int) -> None:
     with talking(answers(reply(status))) as (server, client):

@@ -36,7 +36,7 @@ class FhirServer:
     """What the server holds and how it errs; `requests` is what it was asked.
 
     `hidden` are ids that no search shows, `failing` has statuses by path, `waiting` what `Retry-After` says by type or
-    path, `include` are further entries of every page.
+    path, `include` are further entries of every page, `written` has what stands in the JSON in place of something else.
     """
 
     resources: dict[str, Resource] = field(default_factory=dict)
@@ -54,6 +54,7 @@ class FhirServer:
     failing: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     include: list[Resource] = field(default_factory=list)
+    written: dict[bytes, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -142,6 +143,8 @@ def _handler(server: FhirServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             status, headers, content = server.answer(self.path)
             body = b"" if content is None else json.dumps(content).encode()
+            for text, instead in server.written.items():
+                body = body.replace(text, instead)
             self.send_response_only(status)
             if server.date_header:
                 self.send_header("Date", format_datetime(datetime.now(UTC) + server.clock, usegmt=True))

@@ -12,6 +12,7 @@ import pytest
 from s4s_lab import Dataset, PullReport, pull
 from s4s_lab.connection import Connection
 from s4s_lab.errors import NotEverything, NotReachable, UsageError
+from s4s_lab.fhir import Capability
 from s4s_lab.sync import TypePull
 from s4s_lab.sync.listing import belongs_to
 from s4s_lab.sync.pulling import PullMode
@@ -365,6 +366,25 @@ def test_the_status_shows_last_check_of_the_scopes_that_were_used_last(
 def test_a_reference_to_a_version_of_the_patient_is_to_the_patient(reference: str) -> None:
     assert belongs_to({"resourceType": "ImagingStudy", "patient": {"reference": reference}}, "p1")
     assert not belongs_to({"resourceType": "ImagingStudy", "patient": {"reference": reference}}, "2")
+
+
+def test_every_type_of_the_plan_that_the_server_offers_is_pulled(
+    server: FhirServer, link: Connection, data: Dataset
+) -> None:
+    whose = {"ImagingStudy": "patient", "ExplanationOfBenefit": "patient", "Coverage": "beneficiary"}
+    whose["DiagnosticReport"] = "subject"
+    meta = study(1, LONG_AGO)["meta"]
+    patient = {"reference": "Patient/p1"}
+    server.put(*({"resourceType": k, "id": k.lower(), "meta": meta, e: patient} for k, e in whose.items()))
+    statement = {"fhirVersion": "3.0.1", "rest": [{"resource": [{"type": name} for name in (*whose, "Patient")]}]}
+    offering = replace(link, capability=Capability.from_json({"resourceType": "CapabilityStatement", **statement}))
+    report = pull(offering, data)
+    assert {item.resource_type: (item.mode, item.new) for item in report.types} == dict.fromkeys(
+        [*whose, "Patient"], ("first", 1)
+    )
+    tables = ("imaging_study", "explanation_of_benefit", "coverage", "diagnostic_report", "patient")
+    assert [len(data.table(name)) for name in tables] == [1] * 5
+    assert [item.outcome for item in pull(offering, data).types] == ["done"] * 5
 
 
 def test_types_the_server_does_not_offer_are_skipped_and_said(

@@ -38,9 +38,11 @@ def test_a_connection_from_before_a_forgetting_is_refused(
     assert data.connections() == []
 
 
-def test_who_consents_again_is_pulled_again(earlier: Connection, data: Dataset) -> None:
-    pull(replace(earlier, granted_at=utc_now()), data, types=TYPES)
-    assert len(data.table("imaging_study")) == 1
+def test_who_consents_again_is_pulled_from_the_first_on(earlier: Connection, server: FhirServer, data: Dataset) -> None:
+    server.requests.clear()
+    (result,) = pull(replace(earlier, granted_at=utc_now()), data, types=TYPES).types
+    assert (result.mode, result.new, len(data.table("imaging_study"))) == ("first", 1, 1)
+    assert server.asked("ImagingStudy") == ["/fhir/ImagingStudy?patient=p1"]
 
 
 def test_others_go_on(earlier: Connection, data: Dataset) -> None:
