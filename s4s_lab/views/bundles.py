@@ -54,12 +54,16 @@ class Document:
 _DECODER = msgspec.json.Decoder(float_hook=exact_number)
 
 
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
 def _decoded(text: bytes | str) -> Any:
     try:
         return _DECODER.decode(text)
     except msgspec.ValidationError:
         # It is JSON, with a whole number of more digits than this decoder takes.
-        return json.loads(text, parse_int=whole_number, parse_float=exact_number)
+        return json.loads(text, parse_int=whole_number, parse_float=exact_number, parse_constant=_no_number)
 
 
 def decode(text: bytes | str, place: str = "The text") -> Any:

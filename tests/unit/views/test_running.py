@@ -64,7 +64,7 @@ def test_text_that_is_no_json_is_refused_with_its_position() -> None:
         run_views([load_view("patient")], [Subject(b"{}"), Subject(b"<html>")])
 
 
-@pytest.mark.parametrize("text", [b"NaN", b'"\xff"', b"[" * 100_000, b"", b"1" * 5000])
+@pytest.mark.parametrize("text", [b"NaN", b'"\xff"', b"[" * 100_000, b"", b"[" + b"1" * 5000 + b", NaN]"])
 def test_json_that_cannot_be_decoded_is_an_error_of_ours(text: bytes) -> None:
     with pytest.raises(NotFhir, match="The text is no JSON"):
         decode(text)
@@ -73,6 +73,7 @@ def test_json_that_cannot_be_decoded_is_an_error_of_ours(text: bytes) -> None:
 def test_decimals_are_decoded_as_written() -> None:
     assert str(decode(b"0.10")) == "0.10"
     assert decode(b"1.5e99999999999999999999") == Decimal("Infinity")
+    assert decode(b'{"a": [0.10, ' + b"1" * 5000 + b"]}") == {"a": [Decimal("0.10"), Decimal("Infinity")]}
 
 
 def test_two_views_of_one_name_are_refused() -> None:
