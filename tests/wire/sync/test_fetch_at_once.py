@@ -71,7 +71,7 @@ def test_two_studies_of_an_archive_come_at_once_and_no_more(
 def test_a_full_archive_holds_up_no_other(server: FhirServer, link: Connection, data: Dataset) -> None:
     changed = threading.Condition()
     second = Busy(lambda _: True, changed=changed)
-    first = Busy(lambda _: len(second.served) == 2, patience_s=10, changed=changed)
+    first = Busy(lambda door: door.most == 2 and len(second.served) == 2, patience_s=10, changed=changed)
     with serving(first.script) as one, serving(second.script) as other:
         pulled(server, link, data, *studies_at(one, range(1, 5)), *studies_at(other, range(5, 7)))
         began = time.monotonic()
