@@ -84,7 +84,7 @@ def test_an_archive_takes_no_more_than_half_of_the_places(server: FhirServer, li
     changed = threading.Condition()
     # Two of the other archive's studies have to be under way at once, while the first archive has both of its own.
     second = Busy(lambda door: door.most == 2, patience_s=10, changed=changed)
-    first = Busy(lambda _: second.most == 2, patience_s=10, changed=changed)
+    first = Busy(lambda door: door.most == 2 and second.most == 2, patience_s=10, changed=changed)
     with serving(first.script) as one, serving(second.script) as other:
         pulled(server, link, data, *studies_at(one, range(1, 5)), *studies_at(other, range(5, 7)))
         assert fetch(link, data).outcome == "done"
