@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,9 +16,6 @@ _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 Span = tuple[datetime, datetime]
 """From one moment to another, both aware."""
-
-Aside = Callable[[CurrentVersion, "Received"], bool]
-"""Says of the log's version and a received one of other content whether the received one is left aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +84,19 @@ class Comparison:
     to_append: tuple[Received, ...] = ()
 
 
-def _kind(known: CurrentVersion | None, got: Received, rewritten: Container[int], aside: Aside) -> str:
+def _kind(known: CurrentVersion | None, got: Received, rewritten: Container[int]) -> str:
     if known is None:
         return "new"
     if known.fell_out is not None:
         return "returned"
     if known.content_hash == got.content_hash or got.place in rewritten:
         return "unchanged"
-    return "stale" if aside(known, got) else "changed"
+    return "changed"
+
+
+def _lags(got: Received, known: CurrentVersion, lag: Span | None) -> bool:
+    """Say whether a replica that lags behind may have sent a version."""
+    return _is_older(got, known) and (lag is None or _lies_in(known.last_updated, lag))
 
 
 def _is_older(one: Received | CurrentVersion, other: Received | CurrentVersion) -> bool:
@@ -144,14 +146,12 @@ def compare(
         known = latest.get(item.resource_id)
         if known is None or not _is_older(item, known):
             latest[item.resource_id] = item
-
-    def aside(known: CurrentVersion, got: Received) -> bool:
-        return keep_newer and _is_older(got, known) and (lag is None or _lies_in(known.last_updated, lag))
-
     ids: dict[str, list[str]] = {"new": [], "changed": [], "returned": [], "unchanged": [], "stale": []}
     append = []
     for key, item in latest.items():
-        kind = _kind(current.get(key), item, rewritten, aside)
+        kind = _kind(current.get(key), item, rewritten)
+        if kind == "changed" and keep_newer and _lags(item, current[key], lag):
+            kind = "stale"
         ids[kind].append(key)
         if kind in ("new", "changed", "returned"):
             append.append(item)
